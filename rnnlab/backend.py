@@ -105,11 +105,15 @@ def tree_map(function: Callable[..., Any], tree: Tree, *others: Tree) -> Tree:
     """
     if isinstance(tree, Mapping):
         if any(not isinstance(o, Mapping) or o.keys() != tree.keys() for o in others):
-            raise ValueError(f"trees must have the same keys; one has {sorted(map(str, tree))}, another does not")
+            raise ValueError(
+                f"trees must have the same keys; one has {sorted(map(str, tree))}, another does not"
+            )
         return {k: tree_map(function, v, *(o[k] for o in others)) for k, v in tree.items()}
     if isinstance(tree, (tuple, list)):
         if any(not isinstance(o, (tuple, list)) or len(o) != len(tree) for o in others):
-            raise ValueError(f"trees must have the same structure; one is a {type(tree).__name__} of {len(tree)}")
+            raise ValueError(
+                f"trees must have the same structure; one is a {type(tree).__name__} of {len(tree)}"
+            )
         return type(tree)([tree_map(function, *parts) for parts in zip(tree, *others, strict=True)])
     if tree is None:
         return None
@@ -153,7 +157,7 @@ def namespace(**trees: Tree) -> Any:
     True
     >>> namespace(x=[1.0, 2.0])
     Traceback (most recent call last):
-    TypeError: x must be a NumPy or CuPy array; got float
+    TypeError: x.0 must be a NumPy or CuPy array; got float
     """
     found, found_name = None, ""
     for name, tree in trees.items():

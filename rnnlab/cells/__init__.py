@@ -1,0 +1,34 @@
+"""One time step of each recurrent cell, and right below it that step's backward.
+
+Inside the time loop arrays are features-first: a state is ``(H, N)``, one column a sequence, so that
+the code reads like the equations (``W @ h``) and every gate is one contiguous block of rows.
+
+What `rnnlab.recurrent` asks of a cell (T steps, N sequences, H hidden units, G gates):
+
+``gates``, ``states``
+    The names of the gates in the order of their rows, and of the state arrays, ``h`` first.
+``parameters(bias)``
+    Parameters beyond ``weight_ih, weight_hh, bias``: name -> shape.
+``da_blocks``
+    How many blocks of H rows ``da`` has: G, or more where the product with ``weight_hh`` and that
+    with ``weight_ih`` are reached by different gradients.
+``allocate(xp, T, N, dtype)``
+    The arrays that forward fills and backward reads: gates ``(T, G*H, N)``, one array
+    ``(T+1, H, N)`` a state, and whatever else the cell remembers, ``(T, H, N)`` each.
+``forward(xp, params, a, state, new_state, cache, product)``
+    One step. ``a (G*H, N)`` holds ``W_ih x + b`` on entry and the gates on return; ``new_state``
+    and ``cache`` are written; ``product (G*H, N)`` is room for a matrix product.
+``backward(xp, params, a, state, new_state, cache, dstate, da)``
+    One step back. ``dstate`` holds the gradient of ``new_state`` on entry, that of ``state`` on
+    return; ``da (da_blocks*H, N)`` is set to the gradient that reaches the products of ``a``.
+``weight_gradients(xp, rows, tape)``
+    After the loop: the gradients of ``weight_hh`` and of the cell's own parameters, each as one
+    product over all steps. ``rows (T*N, da_blocks*H)`` holds ``da`` on entry, and on return its
+    first ``G*H`` columns hold the gradient that reaches ``W_ih x + b``.
+"""
+
+from rnnlab.cells.gru import GRUCell
+from rnnlab.cells.lstm import LSTMCell
+from rnnlab.cells.rnn import RNNCell
+
+__all__ = ["GRUCell", "LSTMCell", "RNNCell"]

@@ -1,0 +1,84 @@
+"""The vanilla (Elman) cell: h' = f(W_ih x + W_hh h + b)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rnnlab.activations import Activation
+from rnnlab.backend import Array
+from rnnlab.cells.blocks import as_rows
+
+__all__ = ["RNNCell"]
+
+
+class RNNCell:
+    """One step of the vanilla RNN of Elman 1990, and its backward.
+
+    With ``x (D, N)``, ``h (H, N)``::
+
+        a  = W_ih x + W_hh h + b                    (H, N)
+        h' = f(a)
+
+    and backward, where ``f'`` is computed from the output ``h'``::
+
+        da = dh' * f'(a)
+        dh = W_hh^T da
+
+    Parameters
+    ----------
+    hidden_size : int
+        H.
+    activation : Activation
+        f, one of `rnnlab.activations`.
+
+    References
+    ----------
+    J. L. Elman, Finding structure in time, Cognitive Science 14, 1990.
+
+    Examples
+    --------
+    >>> import rnnlab as rl
+    >>> rl.RNN(3, 4).cell.gates
+    ('h',)
+    """
+
+    gates = ("h",)
+    states = ("h",)
+
+    def __init__(self, hidden_size: int, activation: Activation) -> None:
+        self.hidden_size = hidden_size
+        self.da_blocks = 1
+        self.activation = activation
+
+    def parameters(self, bias: bool) -> dict[str, tuple[int, ...]]:
+        """The cell's own parameters: none."""
+        return {}
+
+    def allocate(
+        self, xp: Any, T: int, N: int, dtype: Any
+    ) -> tuple[Array, tuple[Array, ...], tuple[Array, ...]]:
+        """Arrays for T steps; the gate is the new state, so they share their memory."""
+        h = xp.empty((T + 1, self.hidden_size, N), dtype)
+        return h[1:], (h,), ()
+
+    def forward(
+        self, xp: Any, params: Any, a: Array, state: Any, new_state: Any, cache: Any, product: Array
+    ) -> None:
+        """``h' = f(W_ih x + b + W_hh h)``, written over ``a``, which is ``h'``'s place."""
+        (h,) = state
+        a += xp.matmul(params["weight_hh"], h, out=product)
+        self.activation.value(a, out=a)
+
+    def backward(
+        self, xp: Any, params: Any, a: Array, state: Any, new_state: Any, cache: Any, dstate: Any, da: Array
+    ) -> None:
+        """``da = dh' * f'(a)``, ``dh = W_hh^T da``."""
+        (h_new,) = new_state
+        (dh,) = dstate
+        xp.multiply(dh, self.activation.slope(h_new), out=da)
+        xp.matmul(params["weight_hh"].T, da, out=dh)
+
+    def weight_gradients(self, xp: Any, rows: Array, tape: Any) -> dict[str, Array]:
+        """``dW_hh = sum_t da_t h_{t-1}^T``."""
+        (h,) = tape.states
+        return {"weight_hh": rows.T @ as_rows(h[:-1])}
