@@ -1,0 +1,257 @@
+# ruff: noqa: E501
+"""A catalogue of planted bugs: usual mistakes in hand-written backpropagation, put into the real source.
+
+Each replaces one expression in a file of rnnlab. The expression must occur exactly once, so that the
+catalogue breaks loudly when that file changes: then the entry wants rewriting, not deleting.
+"""
+
+from __future__ import annotations
+
+import importlib
+import types
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import rnnlab as rl
+from rnnlab.backend import tree_map
+
+
+class Bug(NamedTuple):
+    """A mistake: in words, the module, what stands there, what stands there instead, and what shows it."""
+
+    words: str
+    module: str
+    right: str
+    wrong: str
+    subject: str  # a key of SUBJECTS
+
+
+def mutant(bug: Bug) -> types.ModuleType:
+    """The module with the bug in it; the real one is left alone."""
+    return load(bug.module, lambda source: source.replace(bug.right, bug.wrong), bug)
+
+
+def load(name: str, change: Callable[[str], str] = lambda source: source, bug: Bug | None = None) -> types.ModuleType:
+    """The module executed once more, from its changed source."""
+    original = importlib.import_module(f"rnnlab.{name}")
+    with open(original.__file__, encoding="utf-8") as file:
+        source = file.read()
+    if bug is not None:
+        found = source.count(bug.right)
+        assert found == 1, f"{name}: {bug.right!r} of the bug {bug.words!r} occurs {found} times; rewrite the entry"
+        assert change(source) != source
+    module = types.ModuleType(f"{original.__name__}_with_a_bug")
+    exec(compile(change(source), original.__file__, "exec"), module.__dict__)
+    return module
+
+
+# ------------------------------------------------------------------- what is checked of a module
+
+
+def _cell(make_layer: Callable[[], Any], make_cell: Callable[[Any, int], Any]) -> Callable[[Any], Any]:
+    def check(module: Any) -> Any:
+        layer = make_layer()
+        layer.cell = make_cell(module, layer.hidden_size)
+        return rl.check_layer(layer)
+
+    return check
+
+
+def _layer(make_layer: Callable[[Any], Any], **options: Any) -> Callable[[Any], Any]:
+    return lambda module: rl.check_layer(make_layer(module), **options)
+
+
+def _loss(name: str, targets: str) -> Callable[[Any], Any]:
+    """Check the sum of a loss without a mask and one with a mask, of different arrays."""
+    rng = np.random.default_rng(5)
+    params = {"plain": rng.standard_normal((4, 3, 5)), "masked": rng.standard_normal((4, 3, 5))}
+    mask = np.arange(4)[:, None] < np.array([4, 2, 1])
+    draw = {
+        "classes": lambda: rng.integers(0, 5, (4, 3)),
+        "bits": lambda: rng.random((4, 3, 5)).round(),
+        "values": lambda: rng.standard_normal((4, 3, 5)),
+    }[targets]
+    target, masked_target = draw(), draw()
+
+    def check(module: Any) -> Any:
+        def function(params: Any) -> Any:
+            plain, dplain = getattr(module, name)(params["plain"], target)
+            masked, dmasked = getattr(module, name)(params["masked"], masked_target, mask)
+            return plain + 2 * masked, {"plain": dplain, "masked": 2 * dmasked}
+
+        return rl.check_gradients(function, params)
+
+    return check
+
+
+def _model(make_model: Callable[[Any], Any], make_batch: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def check(module: Any) -> Any:
+        rng = np.random.default_rng(6)
+        model, batch = make_model(module), make_batch(rng)
+        params = tree_map(lambda p: p + 0.3 * rng.standard_normal(p.shape), model.init(rng))
+        return rl.check_gradients(lambda p: model.loss_and_grads(p, batch)[:2], params)
+
+    return check
+
+
+def _roll(rng: Any) -> Any:
+    return (rng.random((6, 3, 4)) < 0.5).astype(float), np.array([6, 3, 1])
+
+
+# name -> (module -> report)
+SUBJECTS: dict[str, Callable[[Any], Any]] = {
+    "rnn": _cell(lambda: rl.RNN(3, 4), lambda m, H: m.RNNCell(H, rl.activations.get("tanh"))),
+    "lstm": _cell(lambda: rl.LSTM(3, 4), lambda m, H: m.LSTMCell(H)),
+    "gru-after": _cell(lambda: rl.GRU(3, 4, reset="after"), lambda m, H: m.GRUCell(H, "after")),
+    "gru-before": _cell(lambda: rl.GRU(3, 4, reset="before"), lambda m, H: m.GRUCell(H, "before")),
+    "loop": _layer(lambda m: m.LSTM(3, 4)),
+    "bidirectional": _layer(lambda m: m.Bidirectional(rl.GRU(3, 4), rl.GRU(3, 4))),
+    "stacked": _layer(lambda m: m.Stacked([rl.RNN(3, 4), rl.RNN(4, 4)])),
+    "linear": _layer(lambda m: m.Linear(3, 4)),
+    "embedding": _layer(lambda m: m.Embedding(4, 3), x=np.array([[0, 3, 1], [3, 3, 1]])),
+    "cross_entropy": _loss("cross_entropy", "classes"),
+    "binary_cross_entropy": _loss("binary_cross_entropy", "bits"),
+    "mean_squared_error": _loss("mean_squared_error", "values"),
+    "mean_absolute_error": _loss("mean_absolute_error", "values"),
+    "forecaster": _model(
+        lambda m: m.Forecaster(rl.GRU(3, 4), horizon=2, num_targets=3),
+        lambda rng: (rng.standard_normal((5, 4, 3)), rng.standard_normal((2, 4, 3))),
+    ),
+    "piano_roll": _model(lambda m: m.PianoRollModel(rl.RNN(4, 5), num_notes=4), _roll),
+}
+MODULES = {
+    "rnn": "cells.rnn",
+    "lstm": "cells.lstm",
+    "gru-after": "cells.gru",
+    "gru-before": "cells.gru",
+    "loop": "recurrent",
+    "bidirectional": "combinators",
+    "stacked": "combinators",
+    "linear": "layers",
+    "embedding": "layers",
+    "cross_entropy": "losses",
+    "binary_cross_entropy": "losses",
+    "mean_squared_error": "losses",
+    "mean_absolute_error": "losses",
+    "forecaster": "models",
+    "piano_roll": "models",
+}
+
+# --------------------------------------------------------------------------------- the catalogue
+
+RNN_BUGS = [
+    Bug("slope of the state before instead of the state after", "cells.rnn", "(h_new,) = new_state", "(h_new,) = state", "rnn"),
+    Bug("slope forgotten", "cells.rnn", "xp.multiply(dh, self.activation.slope(h_new), out=da)", "da[...] = dh", "rnn"),
+    Bug("slope of the gradient", "cells.rnn", "slope(h_new)", "slope(dh)", "rnn"),
+    Bug("weight transposed", "cells.rnn", 'xp.matmul(params["weight_hh"].T, da', 'xp.matmul(params["weight_hh"], da', "rnn"),
+    Bug("recurrent path cut", "cells.rnn", 'xp.matmul(params["weight_hh"].T, da, out=dh)', "dh[...] = 0", "rnn"),
+    Bug("weight gradient one step late", "cells.rnn", "as_rows(h[:-1])", "as_rows(h[1:])", "rnn"),
+    Bug("weight gradient transposed", "cells.rnn", "rows.T @ as_rows(h[:-1])", "as_rows(h[:-1]).T @ rows", "rnn"),
+    Bug("recurrence adds to dh", "cells.rnn", 'xp.matmul(params["weight_hh"].T, da, out=dh)', 'dh += params["weight_hh"].T @ da', "rnn"),
+]  # fmt: skip
+
+LSTM_BUGS = [
+    Bug("no sigmoid slope at the input gate", "cells.lstm", "di *= i * (1 - i)", "pass", "lstm"),
+    Bug("half a sigmoid slope at the forget gate", "cells.lstm", "df *= f * (1 - f)", "df *= f", "lstm"),
+    Bug("slope of the wrong gate", "cells.lstm", "do *= o * (1 - o)", "do *= f * (1 - f)", "lstm"),
+    Bug("sigmoid slope at the candidate", "cells.lstm", "dg *= 1 - g * g", "dg *= g * (1 - g)", "lstm"),
+    Bug("tanh slope without the square", "cells.lstm", "(1 - tanh_c * tanh_c)", "(1 - tanh_c)", "lstm"),
+    Bug("tanh slope of c itself", "cells.lstm", "(1 - tanh_c * tanh_c)", "(1 - c * c)", "lstm"),
+    Bug("output gate forgotten on the way to c", "cells.lstm", "dc += dh * o * (", "dc += dh * (", "lstm"),
+    Bug("cell gradient not carried", "cells.lstm", "dc *= f\n", "dc *= 0\n", "lstm"),
+    Bug("cell gradient carried undiminished", "cells.lstm", "dc *= f\n", "pass\n", "lstm"),
+    Bug("cell gradient carried by the wrong gate", "cells.lstm", "dc *= f\n", "dc *= i\n", "lstm"),
+    Bug("cell gradient of the step after overwritten", "cells.lstm", "dc += dh * o", "dc[...] = dh * o", "lstm"),
+    Bug("cell of the wrong step", "cells.lstm", "_, c = state\n", "_, c = new_state\n", "lstm"),
+    Bug("gates i and f swapped", "cells.lstm", "di, df, dg, do = blocks(da, 4)", "df, di, dg, do = blocks(da, 4)", "lstm"),
+    Bug("input gate times itself", "cells.lstm", "xp.multiply(dc, g, out=di)", "xp.multiply(dc, i, out=di)", "lstm"),
+    Bug("c instead of tanh(c)", "cells.lstm", "xp.multiply(dh, tanh_c, out=do)", "xp.multiply(dh, c, out=do)", "lstm"),
+    Bug("output gate's path to h cut", "cells.lstm", 'xp.matmul(params["weight_hh"].T, da, out=dh)',
+        'dh[...] = params["weight_hh"][: -len(dh)].T @ da[: -len(dh)]', "lstm"),
+    Bug("weight gradient one step late", "cells.lstm", "as_rows(h[:-1])", "as_rows(h[1:])", "lstm"),
+]  # fmt: skip
+
+GRU_BUGS = [
+    Bug("z the wrong way round", "cells.gru", "xp.subtract(h, n, out=dz)", "xp.subtract(n, h, out=dz)", "gru-after"),
+    Bug("half a sigmoid slope at z", "cells.gru", "dz *= z * (1 - z)", "dz *= z", "gru-before"),
+    Bug("missing 1-z", "cells.gru", "(1 - z) * (1 - n * n), out=dn", "1 - n * n, out=dn", "gru-after"),
+    Bug("z instead of 1-z", "cells.gru", "(1 - z) * (1 - n * n), out=dn", "z * (1 - n * n), out=dn", "gru-before"),
+    Bug("tanh slope forgotten", "cells.gru", "(1 - z) * (1 - n * n), out=dn", "(1 - z), out=dn", "gru-after"),
+    Bug("direct path by 1-z", "cells.gru", "dh *= z\n", "dh *= 1 - z\n", "gru-after"),
+    Bug("direct path cut", "cells.gru", "dh *= z\n", "dh *= 0\n", "gru-before"),
+    Bug("gates z and r swapped", "cells.gru", "dr, _, du, dn = blocks(da, 4)", "_, dr, du, dn = blocks(da, 4)", "gru-after"),
+    Bug("r acts on h instead of u", "cells.gru", "xp.multiply(dn, u, out=dr)", "xp.multiply(dn, h, out=dr)", "gru-after"),
+    Bug("r factor forgotten", "cells.gru", "xp.multiply(dn, r, out=du)", "du[...] = dn", "gru-after"),
+    Bug("no sigmoid slope at r", "cells.gru", "xp.multiply(dn, u, out=dr)\n        dr *= r * (1 - r)", "xp.multiply(dn, u, out=dr)", "gru-after"),
+    Bug("bias_hn gets the gradient of bias", "cells.gru", "rows[:, 2 * H : 3 * H].sum(axis=0)", "rows[:, 3 * H :].sum(axis=0)", "gru-after"),
+    Bug("W_in gets the gradient of W_hn", "cells.gru", "rows[:, 2 * H : 3 * H] = rows[:, 3 * H :]", "pass", "gru-after"),
+    Bug("candidate's path to h cut", "cells.gru", 'dh += params["weight_hh"].T @ da[: 3 * self.hidden_size]',
+        'dh += params["weight_hh"][: 2 * len(dh)].T @ da[: 2 * len(dh)]', "gru-after"),
+    Bug("r factor forgotten on the way to h", "cells.gru", "dh += dv * r\n        dh +=", "dh += dv\n        dh +=", "gru-before"),
+    Bug("r*h instead of h", "cells.gru", "xp.multiply(dv, h, out=dr)", "xp.multiply(dv, v, out=dr)", "gru-before"),
+    Bug("h instead of r*h", "cells.gru", "as_rows(cache)", "as_rows(h[:-1])", "gru-before"),
+    Bug("W_hn transposed", "cells.gru", "dv = W_n.T @ dn", "dv = W_n @ dn", "gru-before"),
+    Bug("gates' path to h cut", "cells.gru", "dh += W_rz.T @ da[: 2 * H]", "pass", "gru-before"),
+]  # fmt: skip
+
+LOOP_BUGS = [
+    Bug("dy of the step before", "recurrent", "d[0] += dy[t].T", "d[0] += dy[t - 1].T", "loop"),
+    Bug("dy adds nothing but at the end", "recurrent", "d[0] += dy[t].T", "d[0] += dy[t].T * (t == T - 1)", "loop"),
+    Bug("time runs forward in backward", "recurrent", "for t in reversed(range(T)):", "for t in range(T):", "loop"),
+    Bug("bias gradient averaged", "recurrent", "rows.sum(axis=0)", "rows.mean(axis=0)", "loop"),
+    Bug("gradient of a sequence that has ended lost", "recurrent", "ds += ds_passing", "pass", "loop"),
+    Bug("gradient of a sequence that has ended enters the cell", "recurrent", "ds *= tape.valid[t]", "pass", "loop"),
+    Bug("padding reaches y", "recurrent", "y *= valid[:, :, None]", "pass", "loop"),
+    Bug("padding of dy enters", "recurrent", "dy = xp.where(tape.valid[:, :, None], dy, xp.zeros((), dtype))", "pass", "loop"),
+    Bug("states go on beyond the length", "recurrent", "xp.copyto(s_new, s, where=~tape.valid[t])", "pass", "loop"),
+    Bug("dstate scaled", "recurrent", "self._pack([ds.T.copy() for ds in d])", "self._pack([ds.T / T for ds in d])", "loop"),
+]  # fmt: skip
+
+COMBINATOR_BUGS = [
+    Bug("dy of the backward layer not reversed", "combinators", "reverse_sequences(dy[:, :, H:], tape.valid)", "dy[:, :, H:]", "bidirectional"),
+    Bug("dx of the backward layer not reversed", "combinators", "dx_f + reverse_sequences(dx_b, tape.valid)", "dx_f + dx_b", "bidirectional"),
+    Bug("padding reversed too", "combinators", "dx_f + reverse_sequences(dx_b, tape.valid)", "dx_f + reverse_sequences(dx_b)", "bidirectional"),
+    Bug("dx of one direction only", "combinators", "dx_f + reverse_sequences(dx_b, tape.valid)", "dx_f", "bidirectional"),
+    Bug("both directions take the same half of dy", "combinators", "dy[:, :, H:]", "dy[:, :, :H]", "bidirectional"),
+    Bug("dstates swapped", "combinators", "return dx, (dstate_f, dstate_b)", "return dx, (dstate_b, dstate_f)", "bidirectional"),
+    Bug("grads swapped", "combinators", '{"forward": grads_f, "backward": grads_b}', '{"forward": grads_b, "backward": grads_f}', "bidirectional"),
+    Bug("final state's gradient of the top layer everywhere", "combinators", "dy, dfinals[k])", "dy, dfinals[-1])", "stacked"),
+    Bug("final state's gradient dropped", "combinators", "dy, dfinals[k])", "dy, None)", "stacked"),
+]  # fmt: skip
+
+LAYER_BUGS = [
+    Bug("bias gradient averaged", "layers", "rows.sum(axis=0)", "rows.mean(axis=0)", "linear"),
+    Bug("weight gradient from y", "layers", "rows.T @ x.reshape(-1, self.input_size)", "rows.T @ (rows @ params['weight'])", "linear"),
+    Bug("a repeated symbol counts once", "layers", "scatter_add(weight, tape.reshape(-1), dy.reshape(-1, self.embedding_size))",
+        "weight[tape.reshape(-1)] = dy.reshape(-1, self.embedding_size)", "embedding"),
+]  # fmt: skip
+
+LOSS_BUGS = [
+    Bug("one-hot forgotten", "losses", "dlogits[entry, targets] -= 1", "pass", "cross_entropy"),
+    Bug("one-hot added", "losses", "dlogits[entry, targets] -= 1", "dlogits[entry, targets] += 1", "cross_entropy"),
+    Bug("softmax not normalized", "losses", "p /= total", "pass", "cross_entropy"),
+    Bug("mask ignored in the gradient", "losses", "dlogits *= keep[:, None]", "pass", "cross_entropy"),
+    Bug("sum instead of mean in the gradient", "losses", "dlogits /= count", "pass", "cross_entropy"),
+    Bug("gradient averaged over time steps only", "losses", "dlogits /= count", "dlogits /= shape[0]", "cross_entropy"),
+    Bug("gradient averaged over masked entries too", "losses", "dlogits /= count", "dlogits /= targets.size", "cross_entropy"),
+    Bug("loss averaged over masked entries too", "losses", "return losses.sum() / count, dlogits", "return losses.sum() / targets.size, dlogits", "cross_entropy"),
+    Bug("sigmoid slope taken twice", "losses", "_mean(losses, p - targets,", "_mean(losses, (p - targets) * p * (1 - p),", "binary_cross_entropy"),
+    Bug("sign of the gradient", "losses", "_mean(losses, p - targets,", "_mean(losses, targets - p,", "binary_cross_entropy"),
+    Bug("factor 2 forgotten", "losses", "2 * error, keep", "error, keep", "mean_squared_error"),
+    Bug("gradient averaged over masked entries too", "losses", "slopes / count", "slopes / slopes.size", "mean_squared_error"),
+    Bug("gradient of the square", "losses", "_mean(sign * error, sign, keep", "_mean(sign * error, error, keep", "mean_absolute_error"),
+]  # fmt: skip
+
+MODEL_BUGS = [
+    Bug("horizon and batch swapped", "models", "dprediction.transpose(1, 0, 2).reshape(flat.shape)", "dprediction.reshape(flat.shape)", "forecaster"),
+    Bug("sum over notes forgotten in the gradient", "models", "dlogits = dlogits * K", "pass", "piano_roll"),
+]  # fmt: skip
+
+BUGS = RNN_BUGS + LSTM_BUGS + GRU_BUGS + LOOP_BUGS + COMBINATOR_BUGS + LAYER_BUGS + LOSS_BUGS + MODEL_BUGS
+
+
+def names(bugs: list[Bug]) -> list[str]:
+    """Test ids."""
+    return [f"{bug.subject}: {bug.words}" for bug in bugs]
