@@ -86,9 +86,7 @@ def _piecewise_slope(negative: Callable[[Array], Array]) -> Callable[[Array], Ar
 sigmoid = Activation("sigmoid", _sigmoid, lambda y: y * (1 - y))
 tanh = Activation("tanh", _tanh, lambda y: 1 - y * y)
 relu = Activation("relu", _piecewise(lambda xp, x: xp.zeros_like(x)), _piecewise_slope(lambda y: y * 0))
-leaky_relu = Activation(
-    "leaky_relu", _piecewise(lambda xp, x: 0.01 * x), _piecewise_slope(lambda y: y * 0 + 0.01)
-)
+leaky_relu = Activation("leaky_relu", _piecewise(lambda xp, x: 0.01 * x), _piecewise_slope(lambda y: y * 0 + 0.01))
 # expm1 of a large positive x would overflow on the side that is thrown away.
 elu = Activation(
     "elu",

@@ -105,15 +105,11 @@ def tree_map(function: Callable[..., Any], tree: Tree, *others: Tree) -> Tree:
     """
     if isinstance(tree, Mapping):
         if any(not isinstance(o, Mapping) or o.keys() != tree.keys() for o in others):
-            raise ValueError(
-                f"trees must have the same keys; one has {sorted(map(str, tree))}, another does not"
-            )
+            raise ValueError(f"trees must have the same keys; one has {sorted(map(str, tree))}, another does not")
         return {k: tree_map(function, v, *(o[k] for o in others)) for k, v in tree.items()}
     if isinstance(tree, (tuple, list)):
         if any(not isinstance(o, (tuple, list)) or len(o) != len(tree) for o in others):
-            raise ValueError(
-                f"trees must have the same structure; one is a {type(tree).__name__} of {len(tree)}"
-            )
+            raise ValueError(f"trees must have the same structure; one is a {type(tree).__name__} of {len(tree)}")
         return type(tree)([tree_map(function, *parts) for parts in zip(tree, *others, strict=True)])
     if tree is None:
         return None

@@ -118,9 +118,7 @@ class Bidirectional:
         valid = valid_steps(lengths, x.shape[0], x.shape[1], xp)
         y_f, state_f, tape_f = self.forward_layer.forward(params["forward"], x, state_f, lengths, rng=rng)
         x_reversed = reverse_sequences(x, valid)
-        y_b, state_b, tape_b = self.backward_layer.forward(
-            params["backward"], x_reversed, state_b, lengths, rng=rng
-        )
+        y_b, state_b, tape_b = self.backward_layer.forward(params["backward"], x_reversed, state_b, lengths, rng=rng)
         y = xp.concatenate([y_f, reverse_sequences(y_b, valid)], axis=2)
         return y, (state_f, state_b), BidirectionalTape(tape_f, tape_b, valid)
 
@@ -132,9 +130,7 @@ class Bidirectional:
         H = self.forward_layer.hidden_size
         if dy.shape[-1] != self.hidden_size:
             raise ValueError(f"dy must have {self.hidden_size} features for {self!r}; got shape {dy.shape}")
-        dx_f, dstate_f, grads_f = self.forward_layer.backward(
-            params["forward"], tape.forward, dy[:, :, :H], dstate_f
-        )
+        dx_f, dstate_f, grads_f = self.forward_layer.backward(params["forward"], tape.forward, dy[:, :, :H], dstate_f)
         dx_b, dstate_b, grads_b = self.backward_layer.backward(
             params["backward"], tape.backward, reverse_sequences(dy[:, :, H:], tape.valid), dstate_b
         )

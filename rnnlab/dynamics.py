@@ -83,9 +83,7 @@ def recurrent_blocks(weight_hh: Array) -> dict[str, Array]:
     H = weight_hh.shape[1]
     names = gates.get(weight_hh.shape[0] // H)
     if names is None or weight_hh.shape[0] != len(names) * H:
-        raise ValueError(
-            f"weight_hh must have shape (H, H), (3H, H) or (4H, H); got {tuple(weight_hh.shape)}"
-        )
+        raise ValueError(f"weight_hh must have shape (H, H), (3H, H) or (4H, H); got {tuple(weight_hh.shape)}")
     return {name: weight_hh[k * H : (k + 1) * H] for k, name in enumerate(names)}
 
 

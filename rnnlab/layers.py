@@ -189,9 +189,7 @@ class Dropout:
         """Return no parameters."""
         return {}
 
-    def forward(
-        self, params: Params, x: Array, rng: np.random.Generator | None = None
-    ) -> tuple[Array, Array | None]:
+    def forward(self, params: Params, x: Array, rng: np.random.Generator | None = None) -> tuple[Array, Array | None]:
         """Return ``x * mask``, and the mask; without an rng x itself."""
         xp = namespace(x=x)
         if rng is None or self.rate == 0:

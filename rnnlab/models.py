@@ -74,9 +74,7 @@ class LanguageModel:
             "output": self.output.init(rng, dtype),
         }
 
-    def loss_and_grads(
-        self, params: Params, batch: tuple[Array, Array], state: Tree = None, rng: Any = None
-    ) -> Result:
+    def loss_and_grads(self, params: Params, batch: tuple[Array, Array], state: Tree = None, rng: Any = None) -> Result:
         """Return the mean loss over tokens (nats), its gradients and the final state.
 
         Parameters
@@ -239,9 +237,7 @@ class Forecaster:
         """Draw the parameters: ``{"recurrent", "output"}``."""
         return {"recurrent": self.recurrent.init(rng, dtype), "output": self.output.init(rng, dtype)}
 
-    def loss_and_grads(
-        self, params: Params, batch: tuple[Array, Array], state: Tree = None, rng: Any = None
-    ) -> Result:
+    def loss_and_grads(self, params: Params, batch: tuple[Array, Array], state: Tree = None, rng: Any = None) -> Result:
         """Return the mean squared error, its gradients and the final state.
 
         ``batch`` is ``(x (T,N,D), y (horizon,N,num_targets))``; see `LanguageModel.loss_and_grads`.
@@ -316,9 +312,7 @@ class PianoRollModel:
 
     def __init__(self, recurrent: Any, num_notes: int = 88) -> None:
         if recurrent.input_size != num_notes:
-            raise ValueError(
-                f"recurrent.input_size must be num_notes = {num_notes}; got {recurrent.input_size}"
-            )
+            raise ValueError(f"recurrent.input_size must be num_notes = {num_notes}; got {recurrent.input_size}")
         self.recurrent = recurrent
         self.num_notes = num_notes
         self.output = Linear(recurrent.hidden_size, num_notes)
@@ -339,18 +333,14 @@ class PianoRollModel:
         mask = xp.arange(roll.shape[0] - 1)[:, None] < steps
         return roll[:-1], roll[1:], steps, mask
 
-    def loss_and_grads(
-        self, params: Params, batch: tuple[Array, Any], state: Tree = None, rng: Any = None
-    ) -> Result:
+    def loss_and_grads(self, params: Params, batch: tuple[Array, Any], state: Tree = None, rng: Any = None) -> Result:
         """Return the loss (nats a frame), its gradients and the final state.
 
         ``batch`` is ``(roll (T,N,K), lengths (N,) or None)``; see `LanguageModel.loss_and_grads`.
         """
         inputs, targets, lengths, mask = self._frames(batch)
         K = self.num_notes
-        y, state, recurrent_tape = self.recurrent.forward(
-            params["recurrent"], inputs, state, lengths, rng=rng
-        )
+        y, state, recurrent_tape = self.recurrent.forward(params["recurrent"], inputs, state, lengths, rng=rng)
         logits, output_tape = self.output.forward(params["output"], y)
         loss, dlogits = losses.binary_cross_entropy(logits, targets, mask)
 

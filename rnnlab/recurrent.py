@@ -243,25 +243,21 @@ class Recurrent:
 
         y = states[0][1:].transpose(0, 2, 1).copy()  # never a view: the tape must stay as it is
         if valid is not None:
-            y *= valid[:, :, None]
+            xp.copyto(y, xp.zeros((), dtype), where=~valid[:, :, None])  # not a product: 0 * inf is no 0
         return y, self._pack([s[T].T.copy() for s in states]), tape
 
     def _forward_steps(self, xp: Any, tape: Tape) -> None:
         product = xp.empty(tape.gates.shape[1:], tape.gates.dtype)
         for t in range(tape.x.shape[0]):
             state, new_state = [s[t] for s in tape.states], [s[t + 1] for s in tape.states]
-            self.cell.forward(
-                xp, tape.params, tape.gates[t], state, new_state, [c[t] for c in tape.cache], product
-            )
+            self.cell.forward(xp, tape.params, tape.gates[t], state, new_state, [c[t] for c in tape.cache], product)
             if tape.valid is not None:  # a sequence that has ended keeps its state
                 for s, s_new in zip(state, new_state, strict=True):
                     xp.copyto(s_new, s, where=~tape.valid[t])
 
     # -------------------------------------------------------------------------------- backward
 
-    def backward(
-        self, params: Params, tape: Tape, dy: Array, dstate: Tree = None
-    ) -> tuple[Array, Tree, Params]:
+    def backward(self, params: Params, tape: Tape, dy: Array, dstate: Tree = None) -> tuple[Array, Tree, Params]:
         """Backpropagate through time.
 
         Parameters
@@ -297,9 +293,7 @@ class Recurrent:
             raise ValueError(f"dy must have the shape of y, {(T, N, H)}; got {dy.shape}")
         dtype = tape.gates.dtype
         final = self._unpack(dstate, "dstate", N)
-        d = [xp.array(ds.T, dtype, order="C") for ds in final] or [
-            xp.zeros((H, N), dtype) for _ in tape.states
-        ]
+        d = [xp.array(ds.T, dtype, order="C") for ds in final] or [xp.zeros((H, N), dtype) for _ in tape.states]
         if tape.valid is not None:
             dy = xp.where(tape.valid[:, :, None], dy, xp.zeros((), dtype))
 
@@ -321,9 +315,10 @@ class Recurrent:
         for t in reversed(range(T)):
             d[0] += dy[t].T
             if tape.valid is not None:  # the gradient of a sequence that has ended passes by the cell
-                passing = [ds * ~tape.valid[t] for ds in d]
+                zero = xp.zeros((), d[0].dtype)
+                passing = [xp.where(tape.valid[t], zero, ds) for ds in d]
                 for ds in d:
-                    ds *= tape.valid[t]
+                    xp.copyto(ds, zero, where=~tape.valid[t])
             self.cell.backward(
                 xp,
                 tape.params,
@@ -366,26 +361,20 @@ class Recurrent:
             raise ValueError(f"{name} of {self!r} must be {form}; got {type(state).__name__}")
         for part, s in zip(wanted, arrays, strict=True):
             if N is not None and s.shape != (N, self.hidden_size):
-                raise ValueError(
-                    f"{part} in {name} must have shape (N, H) = {(N, self.hidden_size)}; got {s.shape}"
-                )
+                raise ValueError(f"{part} in {name} must have shape (N, H) = {(N, self.hidden_size)}; got {s.shape}")
         return arrays
 
     def _check(self, x: Array, params: Params) -> None:
         if not hasattr(x, "shape"):
             raise TypeError(f"x must be a NumPy or CuPy array; got {type(x).__name__}")
         if x.ndim != 3 or x.shape[2] != self.input_size:
-            raise ValueError(
-                f"x must have shape (T, N, {self.input_size}) for {self!r}; got {tuple(x.shape)}"
-            )
+            raise ValueError(f"x must have shape (T, N, {self.input_size}) for {self!r}; got {tuple(x.shape)}")
         shapes = self.parameter_shapes()
         if params.keys() != shapes.keys():
             raise ValueError(f"params of {self!r} must have the keys {list(shapes)}; got {list(params)}")
         for name, shape in shapes.items():
             if params[name].shape != shape:
-                raise ValueError(
-                    f"params[{name!r}] must have shape {shape} for {self!r}; got {params[name].shape}"
-                )
+                raise ValueError(f"params[{name!r}] must have shape {shape} for {self!r}; got {params[name].shape}")
 
 
 class RNN(Recurrent):

@@ -32,8 +32,7 @@ LAYERS = {
     ),
 }
 KINKED = {
-    f"rnn-{name}": lambda D, H, name=name: rl.RNN(D, H, activation=name)
-    for name in ("relu", "leaky_relu", "elu")
+    f"rnn-{name}": lambda D, H, name=name: rl.RNN(D, H, activation=name) for name in ("relu", "leaky_relu", "elu")
 }
 
 

@@ -237,12 +237,8 @@ def test_permuting_the_batch_permutes_the_result(name):
     y, final, tape = case.layer.forward(case.params, case.x, case.state, lengths)
     dx, _, grads = case.layer.backward(case.params, tape, case.dy, case.dstate)
     permute = lambda s: s[order]  # noqa: E731
-    y2, final2, tape2 = case.layer.forward(
-        case.params, case.x[:, order], tree_map(permute, case.state), lengths[order]
-    )
-    dx2, _, grads2 = case.layer.backward(
-        case.params, tape2, case.dy[:, order], tree_map(permute, case.dstate)
-    )
+    y2, final2, tape2 = case.layer.forward(case.params, case.x[:, order], tree_map(permute, case.state), lengths[order])
+    dx2, _, grads2 = case.layer.backward(case.params, tape2, case.dy[:, order], tree_map(permute, case.dstate))
     close(y2, y[:, order], 1e-13)
     close(dx2, dx[:, order], 1e-12)
     for a, b in zip(leaves(grads), leaves(grads2), strict=True):

@@ -84,7 +84,9 @@ def test_importing_rnnlab_takes_at_most_twice_the_time_of_importing_numpy():
 
 
 def test_importing_rnnlab_imports_nothing_heavy():
-    statement = "import sys, rnnlab; print([m for m in ('matplotlib', 'joblib', 'tqdm', 'cupy', 'lzma') if m in sys.modules])"
+    statement = (
+        "import sys, rnnlab; print([m for m in ('matplotlib', 'joblib', 'tqdm', 'cupy', 'lzma') if m in sys.modules])"
+    )
     out = subprocess.run([sys.executable, "-c", statement], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
 

@@ -122,3 +122,22 @@ def test_kanais_fixed_point_the_gru_without_biases_has_half_identity_plus_quarte
         _, final, _ = layer.forward(params, np.zeros((1, 5, 2)), h)
         jacobian = final.imag.T / 1e-30
         np.testing.assert_allclose(jacobian, np.eye(5) / 2 + params["weight_hh"][10:] / 4, atol=1e-14)
+
+
+def test_a_state_that_overflowed_does_not_leak_into_the_padding():
+    layer = rl.RNN(1, 1, activation="relu")
+    params = {"weight_ih": np.ones((1, 1)), "weight_hh": np.full((1, 1), 1e200), "bias": np.ones(1)}
+    with np.errstate(over="ignore"):
+        y, final, _ = layer.forward(params, np.ones((4, 2, 1)), lengths=[3, 1])
+    assert np.isinf(y[2, 0]) and np.isinf(final[0])
+    assert y[3, 0] == 0 and not y[1:, 1].any() and final[1] == 2
+
+
+def test_a_gradient_that_is_not_finite_stays_in_its_own_sequence():
+    layer = rl.LSTM(2, 3)
+    case = make_case(LAYERS["lstm"], 0, 5, 2, 2, 3)
+    _, _, tape = layer.forward(case.params, case.x, lengths=[0, 5])
+    dy, dh = np.ones((5, 2, 3)), np.array([[np.inf] * 3, [0.0] * 3])
+    dx, (dh0, _), grads = layer.backward(case.params, tape, dy, (dh, np.zeros((2, 3))))
+    assert np.isinf(dh0[0]).all() and np.isfinite(dh0[1]).all() and np.isfinite(dx).all()
+    assert all(np.isfinite(g).all() for g in grads.values())

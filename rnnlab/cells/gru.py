@@ -69,17 +69,13 @@ class GRUCell:
         """``bias_hn (H,)``, which only ``reset="after"`` can tell from ``bias``."""
         return {"bias_hn": (self.hidden_size,)} if bias and self.reset == "after" else {}
 
-    def allocate(
-        self, xp: Any, T: int, N: int, dtype: Any
-    ) -> tuple[Array, tuple[Array, ...], tuple[Array, ...]]:
+    def allocate(self, xp: Any, T: int, N: int, dtype: Any) -> tuple[Array, tuple[Array, ...], tuple[Array, ...]]:
         """Arrays for T steps: the three gates; h; and u with ``reset="after"``, v = r*h with "before"."""
         H = self.hidden_size
         h = xp.empty((T + 1, H, N), dtype)
         return xp.empty((T, 3 * H, N), dtype), (h,), (xp.empty((T, H, N), dtype),)
 
-    def forward(
-        self, xp: Any, params: Any, a: Array, state: Any, new_state: Any, cache: Any, product: Array
-    ) -> None:
+    def forward(self, xp: Any, params: Any, a: Array, state: Any, new_state: Any, cache: Any, product: Array) -> None:
         """``h' = (1-z)*n + z*h``; ``a`` becomes the gates."""
         step = self._forward_after if self.reset == "after" else self._forward_before
         step(xp, params, a, state[0], cache[0], product)
@@ -118,9 +114,7 @@ class GRUCell:
         n += r * u
         xp.tanh(n, out=n)
 
-    def _backward_after(
-        self, xp: Any, params: Any, r: Array, h: Array, u: Array, dh: Array, da: Array
-    ) -> None:
+    def _backward_after(self, xp: Any, params: Any, r: Array, h: Array, u: Array, dh: Array, da: Array) -> None:
         dr, _, du, dn = blocks(da, 4)
         xp.multiply(dn, u, out=dr)
         dr *= r * (1 - r)
@@ -139,9 +133,7 @@ class GRUCell:
         n += xp.matmul(W_n, v, out=product[2 * H :])
         xp.tanh(n, out=n)
 
-    def _backward_before(
-        self, xp: Any, params: Any, r: Array, h: Array, v: Array, dh: Array, da: Array
-    ) -> None:
+    def _backward_before(self, xp: Any, params: Any, r: Array, h: Array, v: Array, dh: Array, da: Array) -> None:
         H = self.hidden_size
         W_rz, W_n = params["weight_hh"][: 2 * H], params["weight_hh"][2 * H :]
         dr, _, dn = blocks(da, 3)

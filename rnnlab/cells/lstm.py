@@ -65,18 +65,14 @@ class LSTMCell:
         """The cell's own parameters: none."""
         return {}
 
-    def allocate(
-        self, xp: Any, T: int, N: int, dtype: Any
-    ) -> tuple[Array, tuple[Array, ...], tuple[Array, ...]]:
+    def allocate(self, xp: Any, T: int, N: int, dtype: Any) -> tuple[Array, tuple[Array, ...], tuple[Array, ...]]:
         """Arrays for T steps: the four gates; h and c; tanh(c')."""
         H = self.hidden_size
         gates = xp.empty((T, 4 * H, N), dtype)
         h, c = xp.empty((T + 1, H, N), dtype), xp.empty((T + 1, H, N), dtype)
         return gates, (h, c), (xp.empty((T, H, N), dtype),)
 
-    def forward(
-        self, xp: Any, params: Any, a: Array, state: Any, new_state: Any, cache: Any, product: Array
-    ) -> None:
+    def forward(self, xp: Any, params: Any, a: Array, state: Any, new_state: Any, cache: Any, product: Array) -> None:
         """``c' = f*c + i*g``, ``h' = o * tanh(c')``; ``a`` becomes the gates."""
         h, c = state
         h_new, c_new = new_state

@@ -54,16 +54,12 @@ class RNNCell:
         """The cell's own parameters: none."""
         return {}
 
-    def allocate(
-        self, xp: Any, T: int, N: int, dtype: Any
-    ) -> tuple[Array, tuple[Array, ...], tuple[Array, ...]]:
+    def allocate(self, xp: Any, T: int, N: int, dtype: Any) -> tuple[Array, tuple[Array, ...], tuple[Array, ...]]:
         """Arrays for T steps; the gate is the new state, so they share their memory."""
         h = xp.empty((T + 1, self.hidden_size, N), dtype)
         return h[1:], (h,), ()
 
-    def forward(
-        self, xp: Any, params: Any, a: Array, state: Any, new_state: Any, cache: Any, product: Array
-    ) -> None:
+    def forward(self, xp: Any, params: Any, a: Array, state: Any, new_state: Any, cache: Any, product: Array) -> None:
         """``h' = f(W_ih x + b + W_hh h)``, written over ``a``, which is ``h'``'s place."""
         (h,) = state
         a += xp.matmul(params["weight_hh"], h, out=product)

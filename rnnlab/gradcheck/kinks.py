@@ -151,7 +151,7 @@ class Judge:
         """Whether rounding leaves something to see at the next step, once the miss so far is known."""
         if len(trail) > 1 and trail[-1].miss < 0.5 * trail[-2].miss:
             # The miss comes from the step, not from the gradient (a bend in the slope, as in elu): follow it down.
-            return floor <= min(trail[-1].miss, 1e-5 * size)
+            return floor <= min(trail[-1].miss, 1e-4 * size)
         return floor <= 0.1 * trail[-1].miss
 
     def probe(self, analytic: float, numeric: float, h: float, scale: float, sides: tuple[float, float]) -> Probe:
