@@ -68,7 +68,7 @@ def _piecewise(negative: Callable[[Any, Array], Array]) -> Callable[..., Array]:
 
     def value(x: Array, out: Array | None = None) -> Array:
         xp = namespace(x=x)
-        return _write(xp.where(x.real > 0, x, negative(xp, x)), out)
+        return _write(xp.where(x.real <= 0, negative(xp, x), x), out)  # <=, so that a NaN stays one
 
     return value
 

@@ -143,7 +143,7 @@ class Linear:
             raise ValueError(f"x must have shape (..., {self.input_size}) for {self!r}; got {tuple(x.shape)}")
         y = x.reshape(-1, self.input_size) @ weight.T
         if self.bias:
-            y += params["bias"]
+            y = y + params["bias"]  # not +=, so that a complex step in the bias alone passes
         return y.reshape(*x.shape[:-1], self.output_size), x
 
     def backward(self, params: Params, tape: Array, dy: Array) -> tuple[Array, Params]:

@@ -110,7 +110,7 @@ def binary_cross_entropy(logits: Array, targets: Array, mask: Array | None = Non
     positive = a.real > 0
     magnitude = xp.where(positive, a, -a)
     e = xp.exp(-magnitude)
-    losses = xp.where(positive, a, xp.zeros_like(a)) + xp.log1p(e) - a * targets
+    losses = xp.log1p(e) + (xp.where(positive, a, xp.zeros_like(a)) - a * targets)
     p = xp.where(positive, 1 / (1 + e), e / (1 + e))
     return _mean(losses, p - targets, keep, count)
 
