@@ -1,6 +1,6 @@
 """rnnlab: recurrent neural networks with backpropagation through time written out by hand."""
 
-from rnnlab import activations, dynamics, initializers, losses, models
+from rnnlab import activations, data, dynamics, initializers, losses, models, optim
 from rnnlab.backend import BackendError, to_backend, to_numpy
 from rnnlab.combinators import Bidirectional, Stacked
 from rnnlab.gradcheck import GradientCheckError, GradientReport, check_gradients, check_layer
@@ -26,10 +26,12 @@ __all__ = [
     "carry_state",
     "check_gradients",
     "check_layer",
+    "data",
     "dynamics",
     "initializers",
     "losses",
     "models",
+    "optim",
     "to_backend",
     "to_numpy",
 ]

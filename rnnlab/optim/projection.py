@@ -1,0 +1,163 @@
+"""Weights pulled back to where they are allowed: spectral projection."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from rnnlab.backend import Array, namespace
+from rnnlab.optim.parts import Flat, Projection, matching, norm, number
+
+__all__ = ["clip_singular_values", "project_spectral_norm"]
+
+
+class project_spectral_norm(Projection):  # used like a function
+    r"""After each step, clip the singular values of a weight matrix.
+
+    ``W = U S V^T`` becomes ``U min(S, max_norm) V^T``, which of all matrices with a spectral norm of at most
+    ``max_norm`` is the nearest to W.
+
+    For the candidate block of a GRU without biases and a ``max_norm`` below 2, the state 0 is then a stable fixed point
+    under zero input: the Jacobian there is ``I/2 + W_hn/4``. That is a local statement; it does not bound gradients
+    for any input or any gates.
+
+    Parameters
+    ----------
+    max_norm : float
+        The paper's ``2 - delta``.
+    only : str
+        A pattern for the matrices meant. ``"weight_hn"`` (or ``"layer0.weight_hn"`` and the like) names the candidate
+        block of a GRU, the last H rows of its ``weight_hh``: all that Kanai et al. project.
+
+    Raises
+    ------
+    ValueError
+        By `init` and `step`, if the pattern names no parameter, or one that is no matrix.
+    FloatingPointError
+        By `step`, if the matrix holds a NaN or an infinity.
+
+    Notes
+    -----
+    A decomposition is saved wherever it can be. If A is the matrix at the last decomposition, the norm of W is at
+    most ``||A||_2 + ||W - A||_F`` (Weyl's inequality); while that is below ``max_norm`` there is nothing to clip.
+    A is kept in the optimizer's state, so the bound holds however W came about.
+
+    References
+    ----------
+    S. Kanai, Y. Fujiwara, S. Iwamura, Preventing gradient explosions in gated recurrent units, NIPS 2017,
+    Eqs. 12-14.
+
+    Examples
+    --------
+    >>> import numpy as np, rnnlab as rl
+    >>> layer = rl.GRU(2, 4)
+    >>> params = layer.init(np.random.default_rng(0))
+    >>> optimizer = rl.optim.chain(rl.optim.sgd(0.1), rl.optim.project_spectral_norm(0.5, only="weight_hn"))
+    >>> grads = {name: np.zeros_like(w) for name, w in params.items()}
+    >>> params, _ = optimizer.step(params, grads, optimizer.init(params))
+    >>> r, z, n = (round(float(np.linalg.norm(block, 2)), 6) for block in np.split(params["weight_hh"], 3))
+    >>> r, z, n
+    (1.0, 1.0, 0.5)
+    """
+
+    def __init__(self, max_norm: float, only: str) -> None:
+        self.max_norm = number("max_norm", max_norm)
+        if not isinstance(only, str):
+            raise TypeError(f"only must be a string that names parameters; got {only!r}")
+        self.only: str = only
+
+    def check(self, params: Flat) -> None:
+        """Raise ValueError if the pattern names no matrix."""
+        self._rows(params)
+
+    def init(self, params: Flat) -> dict[str, Any]:
+        """Return the state: for each matrix nothing is known yet."""
+        return {path: {} for path in self._rows(params)}
+
+    def project(self, params: Flat, state: dict[str, Any]) -> tuple[Flat, dict[str, Any]]:
+        """Return the projected parameters, and what is known of their norms."""
+        params, state = dict(params), dict(state)
+        for path, rows in self._rows(params).items():
+            W = params[path][rows]
+            if self._surely_allowed(path, W, state.get(path) or {}):
+                continue
+            clipped, largest = clip_singular_values(W, self.max_norm, path)
+            state[path] = {"matrix": clipped, "norm": np.array(min(largest, self.max_norm))}
+            if clipped is not W:
+                params[path] = params[path].copy()
+                params[path][rows] = clipped
+        return params, state
+
+    def _surely_allowed(self, path: str, W: Array, known: dict[str, Any]) -> bool:
+        if not known or known["matrix"].shape != W.shape:
+            return False
+        return float(known["norm"]) + norm(path, W - known["matrix"]) < self.max_norm
+
+    def _rows(self, params: Flat) -> dict[str, slice]:
+        """Return the rows meant of each matrix meant."""
+        rows = {path: slice(None) for path in params if _fits(path, self.only, params)}
+        prefix, dot, name = self.only.rpartition(".")
+        if name == "weight_hn":
+            whole = {path for path in params if _fits(path, f"{prefix}{dot}weight_hh", params)}
+            thirds = {path: params[path].shape[0] // 3 for path in whole if _is_gru(params[path])}
+            rows |= {path: slice(2 * third, 3 * third) for path, third in thirds.items()}
+        if not rows:
+            grus = [path[:-2] + "hn" for path in params if path.endswith("weight_hh") and _is_gru(params[path])]
+            raise ValueError(f"only must name a parameter, one of {', '.join([*params, *grus])}; got {self.only!r}")
+        for path in rows:
+            if params[path].ndim != 2:
+                raise ValueError(
+                    f"only must name matrices; got {self.only!r}, which means {path} of shape {params[path].shape}"
+                )
+        return rows
+
+
+def _fits(path: str, pattern: str, params: Flat) -> bool:
+    try:
+        return bool(matching({path: params[path]}, pattern))
+    except ValueError:
+        return False
+
+
+def _is_gru(weight_hh: Array) -> bool:
+    return bool(weight_hh.ndim == 2 and weight_hh.shape[0] == 3 * weight_hh.shape[1])
+
+
+def clip_singular_values(W: Array, max_norm: float, name: str = "W") -> tuple[Array, float]:
+    """Return the nearest matrix with no singular value above a limit, and the largest of ``W``.
+
+    Parameters
+    ----------
+    W : Array, shape (M, K)
+    max_norm : float
+    name : str
+        What an error calls the matrix.
+
+    Returns
+    -------
+    clipped : Array, shape (M, K)
+        W itself if there was nothing to clip.
+    largest : float
+
+    Raises
+    ------
+    FloatingPointError
+        W holds a NaN or an infinity.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> clip_singular_values(np.diag([3.0, 0.5]), 1.0)
+    (array([[1. , 0. ],
+           [0. , 0.5]]), 3.0)
+    """
+    xp = namespace(W=W)
+    if not bool(xp.isfinite(W).all()):
+        raise FloatingPointError(f"{name} must be finite to be projected; the step before it overflowed")
+    U, s, Vt = xp.linalg.svd(W, full_matrices=False)
+    largest = float(s[0]) if s.size else 0.0
+    if largest <= max_norm:
+        return W, largest
+    k = int((s > max_norm).sum())  # the same as U min(S, max_norm) V^T, and what is not clipped keeps every digit
+    return W - (U[:, :k] * (s[:k] - max_norm)) @ Vt[:k], largest
