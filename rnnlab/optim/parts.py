@@ -107,7 +107,7 @@ def matching(params: Flat, only: str | None) -> set[str]:
         return set(params)
     found = {p for p in params if fnmatch.fnmatchcase(p, only) or fnmatch.fnmatchcase(p.rpartition(".")[2], only)}
     if not found:
-        raise ValueError(f"only must name a parameter, one of {', '.join(params)}; got {only!r}")
+        raise ValueError(f"only must name a parameter, one of {', '.join(params) or 'none'}; got {only!r}")
     return found
 
 

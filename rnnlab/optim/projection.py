@@ -104,7 +104,9 @@ class project_spectral_norm(Projection):  # used like a function
             rows |= {path: slice(2 * third, 3 * third) for path, third in thirds.items()}
         if not rows:
             grus = [path[:-2] + "hn" for path in params if path.endswith("weight_hh") and _is_gru(params[path])]
-            raise ValueError(f"only must name a parameter, one of {', '.join([*params, *grus])}; got {self.only!r}")
+            raise ValueError(
+                f"only must name a parameter, one of {', '.join([*params, *grus]) or 'none'}; got {self.only!r}"
+            )
         for path in rows:
             if params[path].ndim != 2:
                 raise ValueError(
