@@ -22,6 +22,7 @@ FLOORS = [
     ["optim", "gradcheck", "dynamics"],
     ["training", "checkpoint", "data"],
     ["experiments", "interop", "plots", "report"],
+    ["commands"],
     ["cli"],
 ]
 FLOOR = {name: k for k, floor in enumerate(FLOORS) for name in floor}

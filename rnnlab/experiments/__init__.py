@@ -1,0 +1,1 @@
+"""Experiments: what each runs, what it must show, and the runs themselves."""
