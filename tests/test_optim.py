@@ -289,6 +289,13 @@ def test_an_all_equal_gradient_gives_no_update(eps, per, value):
     assert not changed(transform, np.full((7, 3), np.float32(value))).any()
 
 
+def test_a_row_of_equal_elements_gives_exactly_no_update_beside_other_rows():
+    g = np.array([[0.1, 0.1, 0.1], [1.0, 2.0, 4.0]])  # the mean of three times 0.1 is not 0.1
+    for eps in (0.0, 1e-5):
+        out = changed(optim.normalize_weight_gradients(eps, per="row"), g)
+        assert not out[0].any() and out[1].all()
+
+
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
 def test_the_formulas_with_eps(scale):
     g = scale * np.random.default_rng(0).normal(size=(4, 5)) + 0.3

@@ -149,3 +149,11 @@ def test_the_bound_holds_for_parameters_that_came_from_elsewhere(decompositions)
     new, _ = optimizer.step({"w": 7 * np.eye(3)}, {"w": np.zeros((3, 3))}, opt_state)
     np.testing.assert_allclose(new["w"], np.eye(3), atol=1e-14)
     assert len(decompositions) == 2
+
+
+def test_the_bound_holds_when_the_parameters_are_changed_in_place():
+    optimizer = optim.chain(optim.sgd(0.1), optim.project_spectral_norm(1.0, only="w"))
+    zero = {"w": np.zeros((3, 3))}
+    params, opt_state = optimizer.step({"w": 0.1 * np.eye(3)}, zero, optimizer.init(zero))
+    params["w"] *= 70
+    np.testing.assert_allclose(optimizer.step(params, zero, opt_state)[0]["w"], np.eye(3), atol=1e-14)

@@ -83,10 +83,8 @@ class project_spectral_norm(Projection):  # used like a function
             if self._surely_allowed(path, W, state.get(path) or {}):
                 continue
             clipped, largest = clip_singular_values(W, self.max_norm, path)
-            state[path] = {"matrix": clipped, "norm": np.array(min(largest, self.max_norm))}
-            if clipped is not W:
-                params[path] = params[path].copy()
-                params[path][rows] = clipped
+            params[path][rows] = clipped  # the update has just made this array: nobody else holds it
+            state[path] = {"matrix": clipped.copy(), "norm": np.array(min(largest, self.max_norm))}
         return params, state
 
     def _surely_allowed(self, path: str, W: Array, known: dict[str, Any]) -> bool:
