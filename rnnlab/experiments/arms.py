@@ -47,7 +47,7 @@ def _projected(rate: float, cell: str, clip_norm: float) -> Any:
 
 
 # SGD moves a weight by rate * gradient, the others by about the rate itself: hence the two ranges.
-SGD_RATES, STEP_RATES = half_decades(-2, 1), half_decades(-5, -2)
+SGD_RATES, STEP_RATES = half_decades(-2, 1), half_decades(-4, -1)
 
 ARMS = {
     "sgd": Arm("plain SGD", lambda rate, cell, clip: optim.sgd(rate), SGD_RATES),
