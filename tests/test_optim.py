@@ -192,6 +192,24 @@ def test_what_is_not_finite_raises_instead_of_spreading(name, bad):
         steps(OPTIMIZERS[name], params, grads, count=1)
 
 
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_wider_gradients_do_not_widen_the_parameters(name):
+    params, grads = draw(dtype=np.float32)
+    wide = tree_map(lambda g: g.astype(np.float64), grads)
+    results = [steps(OPTIMIZERS[name], params, g) for g in (grads, wide)]
+    assert_equal(*(new for new, _ in results))
+    assert {a.dtype for _, a in tree_items(results[1][0])} == {np.dtype(np.float32)}
+    assert {a.dtype for _, a in tree_items(results[1][1]["memory"])} <= {np.dtype(np.float32)}
+
+
+def test_gradients_whose_dtype_does_not_fit_are_refused():
+    w, optimizer = {"w": np.ones(2)}, optim.sgd(0.1)
+    with pytest.raises(TypeError, match="grads.w must have a dtype that goes .* float64; got complex128"):
+        optimizer.step(w, {"w": np.ones(2) + 1j}, optimizer.init(w))
+    with pytest.raises(TypeError, match="grads must have a dtype that goes .* int64; got float64"):
+        optimizer.step(np.ones(2, np.int64), np.ones(2), optimizer.init(np.ones(2, np.int64)))
+
+
 def changed(transform, grads, params=None):
     """What a gradient transform makes of gradients."""
     params = tree_map(np.zeros_like, grads) if params is None else params
@@ -282,7 +300,7 @@ def test_it_is_the_block_normalized_centred_gradient(seed):
 
 @pytest.mark.parametrize("eps", [0.0, 1e-5])
 @pytest.mark.parametrize("per", ["array", "row"])
-@pytest.mark.parametrize("value", [0.0, 0.1, 1e20, -3e-300])
+@pytest.mark.parametrize("value", [0.0, 0.1, 1e20, -3e-300, 3e-7, 7e-7])
 def test_an_all_equal_gradient_gives_no_update(eps, per, value):
     transform = optim.normalize_weight_gradients(eps=eps, per=per)
     assert not changed(transform, np.full((7, 3), value)).any()
@@ -327,6 +345,44 @@ def test_per_gate_and_per_row_are_the_formula_on_each_block():
     for got, wanted in zip(row["output"]["weight"], grads["output"]["weight"], strict=True):
         np.testing.assert_allclose(got, standard(wanted), rtol=1e-10, atol=1e-12)
     np.testing.assert_allclose(row["output"]["bias"], standard(grads["output"]["bias"]), rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(5, 2), (4, 2), (2, 2), (8,), (0, 0)])
+def test_a_weight_hh_of_no_gated_cell_is_one_block(shape):
+    rng = np.random.default_rng(0)
+    grads = {"weight_hh": rng.normal(size=shape), "weight_ih": rng.normal(size=(7, 3)), "bias": rng.normal(size=8)}
+    by_gate = changed(optim.normalize_weight_gradients(per="gate"), grads)
+    assert_equal(by_gate, changed(optim.normalize_weight_gradients(), grads))
+
+
+def test_an_array_that_does_not_have_the_rows_of_weight_hh_has_no_gates():
+    rng = np.random.default_rng(0)
+    grads = {"weight_hh": rng.normal(size=(8, 2)), "weight_ih": rng.normal(size=(7, 3)), "bias": rng.normal(size=4)}
+    by_gate, whole = (changed(optim.normalize_weight_gradients(per=per), grads) for per in ("gate", "array"))
+    np.testing.assert_array_equal(by_gate["weight_ih"], whole["weight_ih"])
+    np.testing.assert_array_equal(by_gate["bias"], whole["bias"])
+    assert not np.allclose(by_gate["weight_hh"], whole["weight_hh"])
+
+
+@pytest.mark.parametrize("denominator", ["std+eps", "sqrt(var+eps)"])
+@pytest.mark.parametrize("scale", [1e-40, 1e-25, 1e-6, 1e25, 1e37])
+def test_very_small_and_large_gradients_in_float32(denominator, scale):
+    g = (scale * np.array([[1.0, -2.0, 4.0], [0.5, 3.0, -1.0]])).astype(np.float32)
+    wide = g.astype(float)
+    spread = wide.std() + 1e-5 if denominator == "std+eps" else np.sqrt(wide.var() + 1e-5)
+    out = changed(optim.normalize_weight_gradients(1e-5, denominator), g)
+    assert out.dtype == np.float32
+    np.testing.assert_allclose(out, (wide - wide.mean()) / spread, rtol=1e-5, atol=1e-44)
+
+
+@pytest.mark.parametrize("eps", [0.0, 1e-5])
+@pytest.mark.parametrize("ratio", [1e-37, 1e-25, 1e-10])
+def test_a_row_is_normalized_as_if_alone_however_large_the_others_are(eps, ratio):
+    g = np.float32([[1.0, -2.0, 4.0], [0.5, 3.0, -1.0]]) * np.float32([[ratio], [1.0]])
+    transform = optim.normalize_weight_gradients(eps, per="row")
+    together, alone = changed(transform, g), [changed(transform, row) for row in g]
+    np.testing.assert_allclose(together, alone, rtol=1e-6)
+    assert together[0].any()
 
 
 def test_only_leaves_the_others_alone():
@@ -396,6 +452,22 @@ def test_reduce_on_plateau():
     for metric in (-1.0, -2.0, -3.0):  # a metric below 0, such as a log-likelihood with its sign turned
         opt_state = falling.observe(opt_state, metric)
     assert falling.learning_rate(opt_state) == 1.0
+    picky = optim.sgd(optim.schedules.reduce_on_plateau(1.0, threshold=0.1))
+    opt_state = picky.observe(picky.observe(picky.init(np.zeros(1)), -3.0), -2.9)
+    assert picky.learning_rate(opt_state) == 0.25
+
+
+def test_reduce_on_plateau_around_a_warm_up():
+    s = optim.schedules
+    optimizer = optim.sgd(s.reduce_on_plateau(s.linear_warmup(2, then=1.0)))
+    opt_state = optimizer.init(np.zeros(1))
+    for metric in (1.0, 2.0):
+        opt_state = optimizer.observe(opt_state, metric)
+    rates = []
+    for _ in range(3):
+        rates.append(optimizer.learning_rate(opt_state))
+        _, opt_state = optimizer.step(np.zeros(1), np.ones(1), opt_state)
+    assert rates == [0.125, 0.25, 0.25]
 
 
 def test_observing_is_harmless_for_a_schedule_that_does_not_listen():
@@ -426,7 +498,8 @@ def test_observing_is_harmless_for_a_schedule_that_does_not_listen():
         (lambda: optim.schedules.step_decay(1.0, 0.5, 0), "every must be at least 1; got 0"),
         (lambda: optim.schedules.reduce_on_plateau(1.0, factor=1.0), "factor must be positive and below 1; got 1.0"),
         (lambda: optim.chain(), "exactly one update, such as sgd.*; got 0"),
-        (lambda: optim.chain(optim.sgd(1), optim.adam(1)), "exactly one update, such as sgd.*; got 2"),
+        (lambda: optim.chain(optim.sgd(1), optim.adam(1)), "exactly one update, such as sgd.*; got 2: SGD, Adam"),
+        (lambda: optim.normalize_weight_gradients(denominator=["std+eps"]), r"denominator must be one of .*; got \["),
         (lambda: optim.chain(optim.sgd(1), optim.l2(0.1)), "must come before the update; got l2"),
         (
             lambda: optim.chain(optim.project_spectral_norm(1, "w"), optim.sgd(1)),
@@ -444,6 +517,26 @@ def test_bad_values_are_refused_by_name(make, words):
     [
         (lambda: optim.sgd("fast"), "learning_rate must be a number; got 'fast'"),
         (lambda: optim.clip_by_norm(True), "max_norm must be a number; got True"),
+        (lambda: optim.clip_by_norm(np.True_), "max_norm must be a number; got np.True_"),
+        (lambda: optim.sgd(np.ones(2)), "learning_rate must be a number; got array"),
+        (lambda: optim.sgd(0.1, 0.9, nesterov="yes"), "nesterov must be True or False; got 'yes'"),
+        (lambda: optim.adam(0.1, betas=0.9), "betas must be two numbers, .*; got 0.9"),
+        (lambda: optim.adamw(0.1, betas=(0.9, 0.9, 0.9)), "betas must be two numbers"),
+        (lambda: optim.normalize_weight_gradients(center="no"), "center must be True or False; got 'no'"),
+        *(
+            (lambda make=make: make(only=5), "only must be a string that names parameters, or None; got 5")
+            for make in (optim.normalize_weight_gradients, optim.centralize_gradients, optim.block_normalize_gradients)
+        ),
+        (lambda: optim.l1(0.1, only=5), "only must be a string"),
+        (lambda: optim.l2(0.1, only=5), "only must be a string"),
+        (
+            lambda: optim.schedules.linear_warmup(3, then=optim.schedules.reduce_on_plateau(1.0)),
+            "then must not be reduce_on_plateau, which must stand outermost",
+        ),
+        (
+            lambda: optim.schedules.reduce_on_plateau(optim.schedules.reduce_on_plateau(1.0)),
+            "rate must not be reduce_on_plateau",
+        ),
         (lambda: optim.schedules.cosine(1.0, 2.5), "steps must be a whole number; got 2.5"),
         (lambda: optim.chain(0.1), "chain takes gradient transforms, an update and projections; got 0.1"),
         (lambda: optim.project_spectral_norm(1.0, None), "only must be a string"),

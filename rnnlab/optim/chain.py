@@ -81,12 +81,15 @@ class Optimizer:
         ------
         ValueError
             The gradients do not fit the parameters.
+        TypeError
+            They belong to another array library, or their dtype does not go into the parameter's.
         FloatingPointError
             A gradient is not finite, and a part of this optimizer would spread that.
         """
         w, g = dict(tree_items(params)), dict(tree_items(grads))
         _refuse_misfit(w, g)
         namespace(params=params, grads=grads)
+        g = {path: _in_dtype_of(array, g[path], path) for path, array in w.items()}
         for transform in self.transforms:
             g = transform(g, w)
         step = int(opt_state["step"])
@@ -171,7 +174,8 @@ def chain(*parts: GradientTransform | Optimizer | Projection) -> Optimizer:
             raise TypeError(f"chain takes gradient transforms, an update and projections; got {part!r}")
     updates = [k for k, part in enumerate(parts) if isinstance(part, Optimizer)]
     if len(updates) != 1:
-        raise ValueError(f"chain needs exactly one update, such as sgd(0.1); got {len(updates)}")
+        found = ": ".join([str(len(updates)), *([_names(parts)] if updates else [])])
+        raise ValueError(f"chain needs exactly one update, such as sgd(0.1); got {found}")
     (k,) = updates
     inner = parts[k]
     assert isinstance(inner, Optimizer)
@@ -185,6 +189,10 @@ def chain(*parts: GradientTransform | Optimizer | Projection) -> Optimizer:
     return Optimizer((*before, *inner.transforms), inner.update, (*inner.projections, *after))  # type: ignore[arg-type]
 
 
+def _names(parts: tuple[Any, ...]) -> str:
+    return ", ".join(type(part.update).__name__ for part in parts if isinstance(part, Optimizer))
+
+
 def _refuse_misfit(w: Flat, g: Flat) -> None:
     missing, extra = [p for p in w if p not in g], [p for p in g if p not in w]
     if missing or extra:
@@ -196,6 +204,16 @@ def _refuse_misfit(w: Flat, g: Flat) -> None:
         if _shape(array) != _shape(g[path]):
             name = f"grads.{path}" if path else "grads"
             raise ValueError(f"{name} must have the parameter's shape {_shape(array)}; got {_shape(g[path])}")
+
+
+def _in_dtype_of(w: Array, g: Array, path: str) -> Array:
+    """Return a gradient in its parameter's dtype: a wider one would silently widen the parameter."""
+    if g.dtype == w.dtype:
+        return g
+    if not np.can_cast(g.dtype, w.dtype, "same_kind"):
+        name = f"grads.{path}" if path else "grads"
+        raise TypeError(f"{name} must have a dtype that goes into the parameter's {w.dtype}; got {g.dtype}")
+    return g.astype(w.dtype)
 
 
 def _shape(array: Array) -> Any:

@@ -6,14 +6,14 @@ import math
 from collections.abc import Callable
 
 from rnnlab.backend import Array, namespace
-from rnnlab.optim.parts import Flat, GradientTransform, norm, number, refuse_not_finite
+from rnnlab.optim.parts import Flat, GradientTransform, flag, norm, number, one_of, pattern, refuse_not_finite
 
 __all__ = ["block_normalize_gradients", "centralize_gradients", "normalize_weight_gradients"]
 
-DENOMINATORS: dict[str, Callable[[Array, float, float], Array]] = {
-    # of the variance, eps, and the factor that all were divided by, so as not to overflow
-    "std+eps": lambda var, eps, largest: var**0.5 + eps / largest,
-    "sqrt(var+eps)": lambda var, eps, largest: (var + eps / largest / largest) ** 0.5,
+DENOMINATORS: dict[str, tuple[float, Callable[[Array, Array], Array]]] = {
+    # The power of eps that is of the gradient's unit, and the denominator made of the variance and that power.
+    "std+eps": (1.0, lambda var, floor: var**0.5 + floor),
+    "sqrt(var+eps)": (0.5, lambda var, floor: (var + floor * floor) ** 0.5),
 }
 PER = ("array", "gate", "row")
 
@@ -73,11 +73,10 @@ class normalize_weight_gradients(GradientTransform):  # used like a function
         only: str | None = None,
     ) -> None:
         self.eps = number("eps", eps, or_equal=True)
-        if denominator not in DENOMINATORS:
-            raise ValueError(f"denominator must be one of {', '.join(DENOMINATORS)}; got {denominator!r}")
-        if per not in PER:
-            raise ValueError(f"per must be one of {', '.join(PER)}; got {per!r}")
-        self.denominator, self.center, self.per, self.only = denominator, center, per, only
+        self.denominator = one_of("denominator", denominator, DENOMINATORS)
+        self.center = flag("center", center)
+        self.per = one_of("per", per, PER)
+        self.only = pattern(only)
 
     def change(self, path: str, g: Array, params: Flat) -> Array:
         """Return the normalized gradient of one parameter."""
@@ -88,26 +87,38 @@ class normalize_weight_gradients(GradientTransform):  # used like a function
     def _normalize(self, g: Array) -> Array:
         """Return the rows of a matrix, each normalized."""
         xp = namespace(grads=g)
-        # Squares of very large or small elements would overflow or vanish: all are divided by the largest.
-        largest = float(xp.abs(g).max())
-        if largest == 0.0:
-            return xp.zeros_like(g)
-        u = g / largest
+        power, spread_of = DENOMINATORS[self.denominator]
+        floor = self.eps**power
+        # Squares of very large or small elements would overflow or vanish, and so would what eps is to them: each row
+        # is divided by its largest element, or by eps if that is larger.
+        unit = xp.maximum(xp.abs(g).max(axis=1, keepdims=True), floor)
+        unit = xp.where(unit > 0, unit, xp.ones_like(unit))
+        u = g / unit
         centered = u - u.mean(axis=1, keepdims=True)
         var = (centered * centered).mean(axis=1, keepdims=True)
-        spread = DENOMINATORS[self.denominator](var, self.eps, largest)
+        spread = spread_of(var, floor / unit)
         # Equal elements leave nothing but the rounding of their mean, which must not be blown up.
         flat = (g.max(axis=1, keepdims=True) == g.min(axis=1, keepdims=True)) & (self.center or self.eps == 0)
         return xp.where(flat, 0, centered if self.center else u) / xp.where(flat, 1, spread)
 
 
 def _gates(path: str, params: Flat) -> int:
-    """Return the number of gates stacked in a parameter, as the ``weight_hh`` beside it tells."""
+    """Return the number of gates stacked in a parameter, as the ``weight_hh`` beside it tells; 1 if it tells none.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> lstm = {"weight_hh": np.zeros((8, 2)), "bias": np.zeros(8)}
+    >>> _gates("bias", lstm), _gates("bias", {"bias": np.zeros(8)})
+    (4, 1)
+    """
     prefix, dot, name = path.rpartition(".")
     weight_hh = params.get(f"{prefix}{dot}weight_hh")
     if weight_hh is None or name not in ("weight_ih", "weight_hh", "bias"):
         return 1
-    return int(weight_hh.shape[0] // weight_hh.shape[1])
+    rows, H = weight_hh.shape if weight_hh.ndim == 2 else (0, 0)
+    found = [G for G in (3, 4) if rows == G * H and params[path].shape[0] == rows]  # a GRU's, an LSTM's
+    return found[0] if found else 1
 
 
 class centralize_gradients(GradientTransform):
@@ -135,7 +146,7 @@ class centralize_gradients(GradientTransform):
     """
 
     def __init__(self, only: str | None = None) -> None:
-        self.only = only
+        self.only = pattern(only)
 
     def change(self, path: str, g: Array, params: Flat) -> Array:
         """Return the centred gradient of one parameter."""
@@ -171,7 +182,7 @@ class block_normalize_gradients(GradientTransform):
     """
 
     def __init__(self, only: str | None = None) -> None:
-        self.only = only
+        self.only = pattern(only)
 
     def change(self, path: str, g: Array, params: Flat) -> Array:
         """Return the normalized gradient of one parameter."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fnmatch
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,12 @@ __all__ = [
     "GradientTransform",
     "Projection",
     "Update",
+    "flag",
     "matching",
     "norm",
     "number",
+    "one_of",
+    "pattern",
     "refuse_not_finite",
     "whole",
 ]
@@ -127,7 +131,8 @@ def number(name: str, value: Any, above: float = 0.0, below: float = math.inf, o
     Traceback (most recent call last):
     ValueError: max_norm must be positive; got -1
     """
-    if isinstance(value, bool) or not hasattr(type(value), "__float__"):
+    refused = isinstance(value, (bool, np.bool_)) or (hasattr(value, "shape") and value.shape != ())
+    if refused or not hasattr(type(value), "__float__"):
         raise TypeError(f"{name} must be a number; got {value!r}")
     as_float = float(value)
     if (above < as_float < below) or (or_equal and as_float == above):
@@ -144,6 +149,27 @@ def whole(name: str, value: Any, least: int = 1) -> int:
     if value < least:
         raise ValueError(f"{name} must be at least {least}; got {value!r}")
     return int(value)
+
+
+def flag(name: str, value: Any) -> bool:
+    """Return a hyper-parameter that is True or False."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be True or False; got {value!r}")
+    return bool(value)
+
+
+def one_of(name: str, value: Any, allowed: Iterable[str]) -> str:
+    """Return a hyper-parameter that is one of a few words."""
+    if not isinstance(value, str) or value not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(allowed)}; got {value!r}")
+    return value
+
+
+def pattern(only: Any) -> str | None:
+    """Return a pattern for parameters, or None, which means all."""
+    if only is not None and not isinstance(only, str):
+        raise TypeError(f"only must be a string that names parameters, or None; got {only!r}")
+    return only
 
 
 def refuse_not_finite(path: str, g: Array) -> None:

@@ -80,6 +80,7 @@ class project_spectral_norm(Projection):  # used like a function
         params, state = dict(params), dict(state)
         for path, rows in self._rows(params).items():
             W = params[path][rows]
+            _refuse_not_finite(path, W)
             if self._surely_allowed(path, W, state.get(path) or {}):
                 continue
             clipped, largest = clip_singular_values(W, self.max_norm, path)
@@ -124,6 +125,11 @@ def _is_gru(weight_hh: Array) -> bool:
     return bool(weight_hh.ndim == 2 and weight_hh.shape[0] == 3 * weight_hh.shape[1])
 
 
+def _refuse_not_finite(name: str, W: Array) -> None:
+    if not bool(namespace(W=W).isfinite(W).all()):
+        raise FloatingPointError(f"{name} must be finite to be projected; the step before it overflowed")
+
+
 def clip_singular_values(W: Array, max_norm: float, name: str = "W") -> tuple[Array, float]:
     """Return the nearest matrix with no singular value above a limit, and the largest of ``W``.
 
@@ -153,11 +159,12 @@ def clip_singular_values(W: Array, max_norm: float, name: str = "W") -> tuple[Ar
            [0. , 0.5]]), 3.0)
     """
     xp = namespace(W=W)
-    if not bool(xp.isfinite(W).all()):
-        raise FloatingPointError(f"{name} must be finite to be projected; the step before it overflowed")
+    _refuse_not_finite(name, W)
     U, s, Vt = xp.linalg.svd(W, full_matrices=False)
     largest = float(s[0]) if s.size else 0.0
     if largest <= max_norm:
         return W, largest
+    if largest > 4 * max_norm:  # as after an explosion: a difference of large numbers would leave more than the limit
+        return (U * xp.minimum(s, max_norm)) @ Vt, largest
     k = int((s > max_norm).sum())  # the same as U min(S, max_norm) V^T, and what is not clipped keeps every digit
     return W - (U[:, :k] * (s[:k] - max_norm)) @ Vt[:k], largest

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rnnlab.backend import Array, namespace
-from rnnlab.optim.parts import Flat, GradientTransform, number
+from rnnlab.optim.parts import Flat, GradientTransform, number, pattern
 
 __all__ = ["l1", "l2"]
 
@@ -27,7 +27,7 @@ class l1(GradientTransform):  # used like a function
     """
 
     def __init__(self, strength: float, only: str | None = None) -> None:
-        self.strength, self.only = number("strength", strength, or_equal=True), only
+        self.strength, self.only = number("strength", strength, or_equal=True), pattern(only)
 
     def change(self, path: str, g: Array, params: Flat) -> Array:
         """Return the gradient of loss and penalty."""
@@ -54,7 +54,7 @@ class l2(GradientTransform):
     """
 
     def __init__(self, strength: float, only: str | None = None) -> None:
-        self.strength, self.only = number("strength", strength, or_equal=True), only
+        self.strength, self.only = number("strength", strength, or_equal=True), pattern(only)
 
     def change(self, path: str, g: Array, params: Flat) -> Array:
         """Return the gradient of loss and penalty."""

@@ -79,6 +79,7 @@ def linear_warmup(steps: int, then: float | Schedule) -> Schedule:
     ----------
     steps : int
     then : float or schedule
+        Not `reduce_on_plateau`, which must stand outermost: ``reduce_on_plateau(linear_warmup(...))``.
 
     Examples
     --------
@@ -86,7 +87,7 @@ def linear_warmup(steps: int, then: float | Schedule) -> Schedule:
     >>> schedule(0), schedule(3), schedule(100)
     (0.025, 0.1, 0.1)
     """
-    steps, after = whole("steps", steps), as_schedule("then", then)
+    steps, after = whole("steps", steps), _deaf("then", then)
     return lambda step: after(0) * (step + 1) / steps if step < steps else after(step - steps)
 
 
@@ -155,7 +156,7 @@ class reduce_on_plateau:  # used like the functions above
         threshold: float = 0.0,
         lowest: float = 0.0,
     ) -> None:
-        self.rate, self.factor = as_schedule("rate", rate), number("factor", factor, below=1)
+        self.rate, self.factor = _deaf("rate", rate), number("factor", factor, below=1)
         self.patience = whole("patience", patience, least=0)
         self.threshold = number("threshold", threshold, below=1, or_equal=True)
         self.lowest = number("lowest", lowest, or_equal=True)
@@ -184,6 +185,13 @@ class reduce_on_plateau:  # used like the functions above
 def as_schedule(name: str, rate: float | Schedule) -> Schedule:
     """Return a schedule: the argument, or a constant one of that rate."""
     return rate if callable(rate) else constant(number(name, rate, or_equal=True))
+
+
+def _deaf(name: str, rate: float | Schedule) -> Schedule:
+    """Return a schedule to go inside another; one that listens would be told nothing there."""
+    if isinstance(rate, reduce_on_plateau):
+        raise TypeError(f"{name} must not be reduce_on_plateau, which must stand outermost, around the other schedule")
+    return as_schedule(name, rate)
 
 
 def current_rate(schedule: Schedule, step: int, observed: dict[str, Any]) -> float:

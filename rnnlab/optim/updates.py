@@ -10,7 +10,7 @@ from typing import Any
 
 from rnnlab.backend import Array, namespace
 from rnnlab.optim.chain import Optimizer
-from rnnlab.optim.parts import Flat, Update, number
+from rnnlab.optim.parts import Flat, Update, flag, number
 from rnnlab.optim.schedules import Schedule, as_schedule
 
 __all__ = ["adagrad", "adam", "adamw", "rmsprop", "sgd"]
@@ -61,8 +61,8 @@ class SGD(Update):
     def __init__(self, learning_rate: Rate, momentum: float, nesterov: bool) -> None:
         self.learning_rate = as_schedule("learning_rate", learning_rate)
         self.momentum = number("momentum", momentum, below=1, or_equal=True)
-        self.nesterov = nesterov
-        if nesterov and not momentum:
+        self.nesterov = flag("nesterov", nesterov)
+        if self.nesterov and not self.momentum:
             raise ValueError("nesterov needs a momentum above 0; got momentum=0")
 
     def init(self, params: Flat) -> dict[str, Flat]:
@@ -221,6 +221,8 @@ class Adam(Update):
 
     def __init__(self, learning_rate: Rate, betas: tuple[float, float], eps: float) -> None:
         self.learning_rate = as_schedule("learning_rate", learning_rate)
+        if not isinstance(betas, (tuple, list)) or len(betas) != 2:
+            raise TypeError(f"betas must be two numbers, such as (0.9, 0.999); got {betas!r}")
         b1, b2 = betas
         self.betas = number("betas[0]", b1, below=1, or_equal=True), number("betas[1]", b2, below=1, or_equal=True)
         self.eps = number("eps", eps, or_equal=True)
