@@ -47,7 +47,6 @@ def fake(arms=FOUR, rates=None, seeds=(0, 1), steps=60, task="text", diverged=()
         "command": "rnnlab compare --cell rnn",
         "metric": {
             "name": name, "key": key, "unit": unit, "guess": guess, "guess_title": "uniform guess",
-            "worse_is_diverged": guess, "diverged_title": "worse than a uniform guess over the characters",
         },
         "arms": {arm: _arm(arm, key, [runs[run] for run in done if run[0] == arm], rates[arm]) for arm in arms},
     }  # fmt: skip

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from rnnlab import plots
-from rnnlab.plots.drawing import LOOKS, look_of
+from rnnlab.plots.drawing import GREY, LOOKS, look_of
 
 PICTURES = {
     "learning_rate": lambda results, traces: plots.learning_rate_sensitivity(results),
@@ -143,14 +143,21 @@ def test_a_line_stops_where_a_seed_diverged():
     assert np.asarray(line.get_xdata())[broken].tolist() == [0.1, 3.0, 10.0]
 
 
+def next_lost(arm):
+    """The lowest rate above the best at which a run diverged."""
+    lost = {run["learning_rate"] for run in arm["runs"] if run["diverged"]}
+    return min(rate for rate in lost if rate > arm["best_learning_rate"])
+
+
 def test_explosions_are_red_triangles_on_the_curve():
     results, traces = fake()
     panels = plots.gradient_norm(results, traces).axes
     for name, axes in zip(results["arms"], panels, strict=True):
-        best = results["arms"][name]["best_learning_rate"]
-        wanted = [t["explosions"].tolist() for t in traces if t["arm"] == name and t["learning_rate"] == best]
+        shown = {results["arms"][name]["best_learning_rate"], next_lost(results["arms"][name])}
+        wanted = [t["explosions"].tolist() for t in traces if t["arm"] == name and t["learning_rate"] in shown]
         marks = [line for line in axes.lines if line.get_marker() == "v"]
-        assert sorted(list(line.get_xdata()) for line in marks) == sorted(wanted) == [[], [20]]
+        assert sorted(list(line.get_xdata()) for line in marks) == sorted(wanted)
+        assert [20] in wanted and [] in wanted and len(wanted) == 4
         curves = [line.get_ydata() for line in axes.lines if line.get_marker() != "v"]
         for mark, curve in zip(marks, curves, strict=True):
             assert list(mark.get_ydata()) == [curve[step] for step in mark.get_xdata()]
@@ -158,13 +165,30 @@ def test_explosions_are_red_triangles_on_the_curve():
         assert axes.get_yscale() == "log"
 
 
-def test_pictures_at_the_best_rate_show_the_runs_of_that_rate_alone():
+def test_gradient_norms_are_those_at_the_best_rate_before_those_that_diverged_at_the_next():
     results, traces = fake()
     for axes, name in zip(plots.gradient_norm(results, traces).axes, results["arms"], strict=True):
-        best = results["arms"][name]["best_learning_rate"]
-        wanted = [t["gradient_norm"].tolist() for t in traces if t["arm"] == name and t["learning_rate"] == best]
-        curves = [line.get_ydata().tolist() for line in axes.lines if line.get_marker() != "v"]
-        assert sorted(curves) == sorted(wanted) and len(wanted) == 2
+        curves = [line for line in axes.lines if line.get_marker() != "v"]
+        for rate, color in ((results["arms"][name]["best_learning_rate"], look_of(name, results["arms"]).color),
+                            (next_lost(results["arms"][name]), GREY)):  # fmt: skip
+            wanted = [t for t in traces if t["arm"] == name and t["learning_rate"] == rate]
+            drawn = [line.get_ydata() for line in curves if line.get_color() == color]
+            assert len(drawn) == len(wanted) == 2
+            for line, trace in zip(drawn, sorted(wanted, key=lambda t: t["seed"]), strict=True):
+                norms = trace["gradient_norm"]
+                np.testing.assert_array_equal(line, np.where(np.isfinite(norms), norms, np.nan))
+
+
+def test_a_large_explosion_is_drawn_at_the_upper_edge():
+    results, traces = fake(arms=("sgd",))
+    run = next(t for t in traces if t["learning_rate"] == next_lost(results["arms"]["sgd"]))
+    run["gradient_norm"][5], run["explosions"] = 1e15, np.array([5])
+    axes = plots.gradient_norm(results, traces).axes[0]
+    best = results["arms"]["sgd"]["best_learning_rate"]
+    highest = max(t["gradient_norm"].max() for t in traces if t["learning_rate"] == best)
+    (mark,) = [line for line in axes.lines if line.get_marker() == "v" and list(line.get_xdata()) == [5]]
+    assert mark.get_ydata()[0] == pytest.approx(100 * highest)
+    assert axes.get_ylim()[1] < 1e3 * highest
 
 
 def test_the_training_loss_is_the_running_mean_over_seeds():
@@ -190,7 +214,8 @@ def test_empty_panels_say_why(name):
     assert "no finished run" in texts(PICTURES[name](*fake(keep=lambda *run: False)))
     if name == "gradient_norm":
         words = texts(plots.gradient_norm(*fake(diverged=("wgn",), keep=lambda arm, rate, seed: arm != "sgd")))
-        assert words.count("every run diverged") == 1 and words.count("no finished run") == 1
+        assert words.count("weight gradient normalization, every run diverged") == 1
+        assert words.count("no finished run") == 1
 
 
 def test_infinities_and_zeros_are_left_out_of_logarithmic_axes():

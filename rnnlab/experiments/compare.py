@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 import platform
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -82,13 +85,38 @@ def compare(comparison: Comparison, jobs: int = 1, progress: Callable[[Iterator[
     import joblib
 
     begin = time.perf_counter()
-    calls = (joblib.delayed(train)(comparison.setup, *planned) for planned in comparison.plan())
+    task = train if jobs == 1 else _train_in_a_worker
+    calls = (joblib.delayed(task)(comparison.setup, *planned) for planned in comparison.plan())
     parallel = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1, pre_dispatch="2*n_jobs")
     try:
-        for run in progress(parallel(calls)):
+        with _workers_born_deaf_to_ctrl_c():
+            runs = parallel(calls)
+        for run in progress(runs):
             comparison.runs.append(run)
     finally:
         comparison.seconds = time.perf_counter() - begin
+
+
+# Ctrl-C reaches every process of a terminal. The workers must leave it to us: each would print a traceback.
+
+
+@contextlib.contextmanager
+def _workers_born_deaf_to_ctrl_c() -> Iterator[None]:
+    """On POSIX a process inherits that a signal is ignored; only a main thread may say so."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _train_in_a_worker(*planned: Any) -> Run:
+    """On Windows nothing is inherited."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    return train(*planned)
 
 
 # ------------------------------------------------------------------------------------ what comes of it
@@ -166,15 +194,15 @@ def _by_rate_and_seed(run: dict[str, Any]) -> tuple[float, int]:
 def _run(comparison: Comparison, run: Run) -> dict[str, Any]:
     metric = comparison.setup.task.metric
     in_bits = run.validation_loss / math.log(2) if metric.key == "validation_bpc" else math.nan
-    value = in_bits if metric.key == "validation_bpc" else run.validation_loss
     last_tenth = run.training_loss[-max(1, comparison.setup.steps // 10) :]
     return {
         "learning_rate": run.learning_rate,
         "seed": run.seed,
+        "validation_loss_at_start": _finite(run.validation_loss_at_start),
         "validation_loss": _finite(run.validation_loss),
         "validation_bpc": _finite(in_bits),
         "training_loss": _finite(float(np.mean(last_tenth))) if run.finite else None,
-        "diverged": not run.finite or value > metric.worse_is_diverged,
+        "diverged": run.diverged,
         "diverged_at": None if run.finite else run.steps - 1,
         "steps": run.steps,
         "explosions": len(run.explosions),

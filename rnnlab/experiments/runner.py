@@ -64,6 +64,7 @@ class Run:
     spectral_radius: list[float] = field(default_factory=list)
     through_time_start: list[float] = field(default_factory=list)
     through_time_end: list[float] = field(default_factory=list)
+    validation_loss_at_start: float = float("nan")
     validation_loss: float = float("nan")
     seconds: float = 0.0
 
@@ -71,6 +72,11 @@ class Run:
     def steps(self) -> int:
         """How many updates were done before the run ended."""
         return len(self.training_loss)
+
+    @property
+    def diverged(self) -> bool:
+        """Whether the run blew up, or ended worse than it began."""
+        return not self.finite or self.validation_loss > self.validation_loss_at_start
 
     @property
     def finite(self) -> bool:
@@ -133,6 +139,7 @@ class _Training:
     def go(self) -> None:
         run = self.run
         run.through_time_start = self._through_time()
+        run.validation_loss_at_start = self._validate()
         opt_state, state = self.optimizer.init(self.params), None
         for step in range(self.setup.steps):
             self._look_at_the_spectrum(step)

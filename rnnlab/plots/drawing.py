@@ -20,6 +20,7 @@ from rnnlab.plots.series import number
 __all__ = [
     "DOTTED",
     "LARGE",
+    "GREY",
     "RED",
     "SMALL",
     "TINY",
@@ -40,6 +41,7 @@ __all__ = [
 WIDTH, HEIGHT, DPI = 7.0, 4.0, 150  # inches, inches, dots per inch
 LARGE, SMALL, TINY = 12, 11, 10  # points
 DOTTED: dict[str, Any] = {"color": "0.35", "linestyle": ":", "linewidth": 1.5}
+GREY = "0.62"
 RED = "#c00000"
 
 

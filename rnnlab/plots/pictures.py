@@ -13,6 +13,7 @@ from matplotlib.lines import Line2D
 
 from rnnlab.plots.drawing import (
     DOTTED,
+    GREY,
     LARGE,
     RED,
     SMALL,
@@ -33,6 +34,7 @@ from rnnlab.plots.series import (
     Series,
     Trace,
     at_best_rate,
+    at_first_divergence,
     at_rate,
     count,
     finite,
@@ -179,6 +181,9 @@ def _loss_label(results: Results) -> str:
 def gradient_norm(results: Results, traces: Sequence[Trace]) -> Figure:
     """Draw the norm of the raw gradient at each step, a panel for each arm at its best rate, explosions marked.
 
+    Behind that, in grey, are the runs that diverged at the next higher rate that has any: what the best rate avoids.
+    What is far above all that is at a best rate is drawn at the upper edge.
+
     Parameters
     ----------
     results : mapping
@@ -193,14 +198,17 @@ def gradient_norm(results: Results, traces: Sequence[Trace]) -> Figure:
     rows = math.ceil(len(arms) / columns)
     figure = empty_figure(extra=max(0.0, 1.9 * rows - 3.0))
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-    drawn = False
+    drawn = diverged = False
+    ceiling = _ceiling(results, traces)
     for k, (name, arm) in enumerate(arms.items()):
         axes = panels.flat[k]
         runs = at_best_rate(results, traces, name)
         dress(axes, "step" if k + columns >= len(arms) else "")
-        axes.set_title(wrapped(arm["title"], at_rate(arm) if runs else ""), fontsize=TINY)
-        shown = [_draw_gradient_norm(axes, run, look_of(name, arms)) for run in runs]
-        drawn |= any(shown)
+        lost = at_first_divergence(results, traces, name)
+        axes.set_title(wrapped(arm["title"], at_rate(arm) if runs or lost else ""), fontsize=TINY)
+        shown = [_draw_gradient_norm(axes, run, GREY, ceiling) for run in lost]
+        shown += [_draw_gradient_norm(axes, run, look_of(name, arms).color, ceiling) for run in runs]
+        drawn, diverged = drawn or any(shown), diverged or any(shown[: len(lost)])
         if not any(shown):
             say(axes, why_empty(arm))
         if k + columns >= len(arms):
@@ -210,16 +218,27 @@ def gradient_norm(results: Results, traces: Sequence[Trace]) -> Figure:
     if drawn:
         plain_decades(panels[0, 0])
     figure.supylabel("norm of the raw gradient", fontsize=LARGE)
-    legend(figure, [_explosion_handle(results)])
+    grey = Line2D([], [], color=GREY, linewidth=1.5, label="the lowest higher rate at which runs diverged")
+    legend(figure, [_explosion_handle(results), *([grey] if diverged else [])])
     return figure
 
 
-def _draw_gradient_norm(axes: Axes, run: Trace, look: Look) -> bool:
+def _ceiling(results: Results, traces: Sequence[Trace]) -> float:
+    """Return the norm above which everything is drawn at the edge, lest one explosion press all else flat."""
+    best = [positive(run["gradient_norm"]) for name in results["arms"] for run in at_best_rate(results, traces, name)]
+    values = np.concatenate([*best, np.zeros(0)])
+    values = values[np.isfinite(values)]
+    return 100.0 * float(values.max()) if values.size else math.inf
+
+
+def _draw_gradient_norm(axes: Axes, run: Trace, color: str, ceiling: float) -> bool:
     """Draw one run; return whether there was anything to draw."""
-    y = positive(run["gradient_norm"])
+    norms = np.asarray(run["gradient_norm"], dtype=np.float64)
+    y = np.minimum(positive(norms), ceiling)
+    marks = np.where(np.isfinite(norms), y, ceiling)  # a gradient that is no number is an explosion too
     steps = [step for step in np.asarray(run["explosions"], dtype=int).tolist() if step < len(y)]
-    axes.plot(y, color=look.color, linewidth=1.0, alpha=0.85)
-    axes.plot(steps, y[steps], linestyle="", marker="v", markersize=8, color=RED, markeredgecolor="white", zorder=4)
+    axes.plot(y, color=color, linewidth=1.0, alpha=0.85)
+    axes.plot(steps, marks[steps], linestyle="", marker="v", markersize=8, color=RED, markeredgecolor="white", zorder=4)
     return bool(np.isfinite(y).any())
 
 

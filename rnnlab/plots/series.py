@@ -83,6 +83,16 @@ def at_best_rate(results: Results, traces: Sequence[Trace], arm: str) -> list[Tr
     return sorted(chosen, key=lambda trace: int(trace["seed"]))
 
 
+def at_first_divergence(results: Results, traces: Sequence[Trace], arm: str) -> list[Trace]:
+    """Return the traces of the diverged runs of an arm at the lowest rate above its best that has any."""
+    entry = results["arms"][arm]
+    above = entry["best_learning_rate"] or 0.0
+    lost = {(run["learning_rate"], run["seed"]) for run in entry["runs"] if run["diverged"]}
+    first = min((rate for rate, _ in lost if rate > above), default=None)
+    chosen = [t for t in traces if t["arm"] == arm and t["learning_rate"] == first and (first, t["seed"]) in lost]
+    return sorted(chosen, key=lambda trace: int(trace["seed"]))
+
+
 def finite(values: Any) -> Series:
     """Return the values with NaN for all that is not finite."""
     y = np.asarray(values, dtype=np.float64)

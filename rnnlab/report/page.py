@@ -78,7 +78,7 @@ def page(results: Results, pictures: Sequence[Picture]) -> str:
         f'<p class="lead">{escape(_summary(results))}</p>',
         "<h2>The arms</h2>",
         _table_of_arms(results),
-        f"<p>{escape(_what_diverged_means(results))}</p>",
+        f"<p>{escape(_what_diverged_means())}</p>",
         *(_figure(picture) for picture in pictures),
         "<h2>To repeat it</h2>",
         f"<pre><code>{escape(str(results.get('command', 'rnnlab compare')))}</code></pre>",
@@ -145,11 +145,11 @@ def _notice(results: Results) -> str:
     return f'<p class="notice"><strong>Stopped before the end:</strong> {of_all} in, all else is missing here.</p>'
 
 
-def _what_diverged_means(results: Results) -> str:
-    bad_end = results["metric"].get("diverged_title", "worse than a uniform guess")
+def _what_diverged_means() -> str:
     return (
         "A run counts as diverged when its loss or its gradient was no longer a finite number, or when its validation "
-        f"result at the end was {bad_end}. A rate at which any seed diverged cannot be an arm's best."
+        "loss was higher at the end than before the first step. A rate at which any seed diverged cannot be an arm's "
+        "best."
     )
 
 

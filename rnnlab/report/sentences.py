@@ -159,7 +159,9 @@ def about_gradient_norm(results: Results, traces: Sequence[Trace]) -> str:
         return NOTHING
     seeds = "all seeds together" if len(results["seeds"]) > 1 else "one seed"
     start = f"Explosions at the best rates ({seeds}): {', '.join(at_best)}; over" if at_best else "Explosions over"
-    return f"{start} all rates, those that diverged included: {', '.join(in_all)}."
+    largest = max((float(np.fmax.reduce(finite(run["gradient_norm"]), initial=0.0)) for run in traces), default=0.0)
+    counts = f"{start} all rates, those that diverged included: {', '.join(in_all)}"
+    return f"{counts}; the largest norm was {number(largest)}."
 
 
 def about_spectrum(results: Results, traces: Sequence[Trace]) -> str:
