@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["by_gate", "glorot", "he", "identity", "normal", "orthogonal", "uniform", "zeros"]
+__all__ = ["Initializer", "by_gate", "glorot", "he", "identity", "normal", "orthogonal", "uniform", "zeros"]
 
-Initializer = Callable[[np.random.Generator, tuple[int, ...], Any], np.ndarray]
+# A name in quotes: NumPy loads numpy.random only when it is used, and a type is no reason to.
+Initializer = Callable[["np.random.Generator", tuple[int, ...], Any], np.ndarray]
 
 
 def _check_positive(name: str, value: float) -> None:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from rnnlab import initializers
 from rnnlab.backend import Array, namespace, scatter_add
+from rnnlab.initializers import Initializer
 
 __all__ = ["Dropout", "Embedding", "Linear"]
 
 Params = dict[str, Array]
-Initializer = Callable[[np.random.Generator, tuple[int, ...], Any], np.ndarray]
 
 
 def _check_size(name: str, size: Any) -> int:

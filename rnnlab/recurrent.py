@@ -18,7 +18,7 @@ them: leave them as they are until backward has run. With ``lengths``, x is copi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,11 +27,11 @@ from rnnlab import activations, initializers
 from rnnlab.activations import Activation
 from rnnlab.backend import Array, Tree, namespace, to_numpy, tree_map
 from rnnlab.cells import GRUCell, LSTMCell, RNNCell
+from rnnlab.initializers import Initializer
 
 __all__ = ["GRU", "LSTM", "RNN", "Recurrent", "Tape", "carry_state", "valid_steps"]
 
 Params = dict[str, Array]
-Initializer = Callable[[np.random.Generator, tuple[int, ...], Any], np.ndarray]
 
 
 class Tape(NamedTuple):
