@@ -167,20 +167,12 @@ def test_an_output_folder_that_is_not_empty_is_left_alone(call, tmp_path):
 @pytest.mark.skipif(os.name == "nt", reason="Ctrl-C reaches a child by other means on Windows")
 @pytest.mark.parametrize("jobs", ["1", "2"])
 def test_ctrl_c_leaves_what_is_done(tmp_path, jobs):
-    command = [
-        sys.executable,
-        "-m",
-        "rnnlab",
-        "compare",
-        "--hidden",
-        "16",
-        "--steps",
-        "40",
-        "--jobs",
-        jobs,
-        "--out",
-        "run",
-    ]
+    # A test run in the background ignores SIGINT, and its children inherit that: set it right first.
+    program = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); from rnnlab.cli import main"
+    )
+    options = ["compare", "--hidden", "16", "--steps", "100", "--jobs", jobs, "--out", "run"]
+    command = [sys.executable, "-c", f"{program}; sys.exit(main(sys.argv[1:]))", *options]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(
         command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True, bufsize=1, start_new_session=True
