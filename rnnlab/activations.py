@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from rnnlab.backend import Array, namespace
+from rnnlab.backend import Array, library_of
 
 __all__ = ["Activation", "elu", "get", "leaky_relu", "relu", "sigmoid", "tanh"]
 
@@ -51,7 +51,7 @@ def _write(result: Array, out: Array | None) -> Array:
 
 def _sigmoid(x: Array, out: Array | None = None) -> Array:
     # 0.5*(1 + tanh(x/2)) overflows nowhere and is analytic, so that complex steps pass through it.
-    xp = namespace(x=x)
+    xp = library_of(x, "x")
     out = xp.multiply(x, 0.5, out=out)
     xp.tanh(out, out=out)
     out *= 0.5
@@ -60,14 +60,14 @@ def _sigmoid(x: Array, out: Array | None = None) -> Array:
 
 
 def _tanh(x: Array, out: Array | None = None) -> Array:
-    return namespace(x=x).tanh(x, out=out)
+    return library_of(x, "x").tanh(x, out=out)
 
 
 def _piecewise(negative: Callable[[Any, Array], Array]) -> Callable[..., Array]:
     """Return ``value(x, out)`` that is x where x > 0 and ``negative(xp, x)`` elsewhere."""
 
     def value(x: Array, out: Array | None = None) -> Array:
-        xp = namespace(x=x)
+        xp = library_of(x, "x")
         return _write(xp.where(x.real <= 0, negative(xp, x), x), out)  # <=, so that a NaN stays one
 
     return value
@@ -77,7 +77,7 @@ def _piecewise_slope(negative: Callable[[Array], Array]) -> Callable[[Array], Ar
     """Return ``slope(y)`` that is 1 where y > 0 and ``negative(y)`` elsewhere."""
 
     def slope(y: Array) -> Array:
-        xp = namespace(y=y)
+        xp = library_of(y, "y")
         return xp.where(y.real > 0, xp.ones_like(y), negative(y))
 
     return slope

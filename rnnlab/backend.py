@@ -20,6 +20,7 @@ __all__ = [
     "Tree",
     "default_backend",
     "fused",
+    "library_of",
     "namespace",
     "scatter_add",
     "to_backend",
@@ -119,7 +120,8 @@ def tree_map(function: Callable[..., Any], tree: Tree, *others: Tree) -> Tree:
 # ------------------------------------------------------------------------------ array libraries
 
 
-def _library(array: Any, name: str) -> Any:
+def library_of(array: Any, name: str) -> Any:
+    """Return the array library of one array, called ``name`` in an error; `namespace` for one array, and faster."""
     if isinstance(array, (np.ndarray, np.generic)):
         return np
     if type(array).__module__.partition(".")[0] == "cupy":
@@ -158,7 +160,7 @@ def namespace(**trees: Tree) -> Any:
     found, found_name = None, ""
     for name, tree in trees.items():
         for path, array in tree_items(tree, name):
-            library = _library(array, path)
+            library = library_of(array, path)
             if found is None:
                 found, found_name = library, path
             elif library is not found:

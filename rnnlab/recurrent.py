@@ -11,14 +11,16 @@ GRU after    4 T N H + (T+1) N H                        5 T N H
 GRU before   4 T N H + (T+1) N H                        4 T N H
 ===========  =========================================  =====================================
 
-Forward also returns ``y`` (T N H). The tape refers to ``x`` and to the parameters and does not copy
+Backward also holds the slopes of a chunk of steps, three arrays of at most ``CHUNK`` numbers (more only where one
+step has more). Forward also returns ``y`` (T N H). The tape refers to ``x`` and to the parameters and does not copy
 them: leave them as they are until backward has run. With ``lengths``, x is copied (T N D), and so is
 ``dy`` in backward (T N H). `Recurrent.tape_size` is the middle column.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,21 +29,24 @@ from rnnlab import activations, initializers
 from rnnlab.activations import Activation
 from rnnlab.backend import Array, Tree, namespace, to_numpy, tree_map
 from rnnlab.cells import GRUCell, LSTMCell, RNNCell
+from rnnlab.cells.blocks import Workspace, workspace
 from rnnlab.initializers import Initializer
 
 __all__ = ["GRU", "LSTM", "RNN", "Recurrent", "Tape", "carry_state", "valid_steps"]
 
 Params = dict[str, Array]
 
+CHUNK = 2**17  # how many numbers of slopes are computed at a time: half a megabyte in float32
+
 
 class Tape(NamedTuple):
-    """What forward remembers for backward. Features-first: ``(T, rows, N)``."""
+    """What forward remembers for backward. Features-first, so that each gate is one block."""
 
     params: Params
     x: Array  # (T, N, D), zero beyond lengths
-    gates: Array  # (T, G*H, N)
-    states: tuple[Array, ...]  # (T+1, H, N) each
-    cache: tuple[Array, ...]  # (T, H, N) each
+    gates: Array  # (T, G, H*N)
+    states: tuple[Array, ...]  # (T+1, H*N) each
+    cache: tuple[Array, ...]  # (T, H*N) each
     valid: Array | None  # (T, N) booleans, or None when every sequence is full
 
 
@@ -233,27 +238,31 @@ class Recurrent:
             x = xp.where(valid[:, :, None], x, xp.zeros((), dtype))  # padding may hold anything, NaN too
 
         gates, states, cache = self.cell.allocate(xp, T, N, dtype)
-        for s, s0 in zip(states, initial or [0] * len(states), strict=True):
-            s[0] = s0.T if initial else 0
-        xp.matmul(params["weight_ih"], x.transpose(0, 2, 1), out=gates)
+        for s, s0 in zip(states, initial or [None] * len(states), strict=True):
+            s[0] = 0 if s0 is None else s0.T.reshape(-1)
+        a = gates.reshape(T, gates.shape[1] * self.hidden_size, N)
+        xp.matmul(params["weight_ih"], x.transpose(0, 2, 1), out=a)
         if self.bias:
-            gates += params["bias"][:, None]
+            a += params["bias"][:, None]
         tape = Tape(params, x, gates, states, cache, valid)
         self._forward_steps(xp, tape)
 
-        y = states[0][1:].transpose(0, 2, 1).copy()  # never a view: the tape must stay as it is
+        # Never a view: the tape must stay as it is.
+        y = states[0][1:].reshape(T, self.hidden_size, N).transpose(0, 2, 1).copy()
         if valid is not None:
             xp.copyto(y, xp.zeros((), dtype), where=~valid[:, :, None])  # not a product: 0 * inf is no 0
-        return y, self._pack([s[T].T.copy() for s in states]), tape
+        return y, self._pack([s[T].reshape(self.hidden_size, N).T.copy() for s in states]), tape
 
     def _forward_steps(self, xp: Any, tape: Tape) -> None:
-        product = xp.empty(tape.gates.shape[1:], tape.gates.dtype)
-        for t in range(tape.x.shape[0]):
-            state, new_state = [s[t] for s in tape.states], [s[t + 1] for s in tape.states]
-            self.cell.forward(xp, tape.params, tape.gates[t], state, new_state, [c[t] for c in tape.cache], product)
+        work = workspace(xp, tape.gates)
+        states, new_states = _steps([s[:-1] for s in tape.states]), _steps([s[1:] for s in tape.states])
+        caches = _steps(tape.cache) if tape.cache else itertools.repeat(())
+        for t, a in enumerate(tape.gates):
+            state, new_state = next(states), next(new_states)
+            self.cell.forward(xp, tape.params, a, state, new_state, next(caches), work)
             if tape.valid is not None:  # a sequence that has ended keeps its state
                 for s, s_new in zip(state, new_state, strict=True):
-                    xp.copyto(s_new, s, where=~tape.valid[t])
+                    xp.copyto(self._columns(s_new, tape), self._columns(s, tape), where=~tape.valid[t])
 
     # -------------------------------------------------------------------------------- backward
 
@@ -288,54 +297,65 @@ class Recurrent:
         """
         xp = namespace(x=tape.x, dy=dy, dstate=dstate, params=params)
         T, N, D = tape.x.shape
-        H, GH = self.hidden_size, tape.gates.shape[1]
+        H, G = self.hidden_size, tape.gates.shape[1]
         if dy.shape != (T, N, H):
             raise ValueError(f"dy must have the shape of y, {(T, N, H)}; got {dy.shape}")
         dtype = tape.gates.dtype
         final = self._unpack(dstate, "dstate", N)
-        d = [xp.array(ds.T, dtype, order="C") for ds in final] or [xp.zeros((H, N), dtype) for _ in tape.states]
+        d = [ds.T.astype(dtype).reshape(-1) for ds in final] or [xp.zeros(H * N, dtype) for _ in tape.states]
         if tape.valid is not None:
             dy = xp.where(tape.valid[:, :, None], dy, xp.zeros((), dtype))
 
         rows = self._backward_steps(xp, tape, dy, d)
         grads = self.cell.weight_gradients(xp, rows, tape)
-        rows = rows[:, :GH]
+        rows = rows[:, : G * H]
         dx = (rows @ tape.params["weight_ih"]).reshape(T, N, D)
         grads["weight_ih"] = rows.T @ tape.x.reshape(T * N, D)
         if self.bias:
             grads["bias"] = rows.sum(axis=0)
-        return dx, self._pack([ds.T.copy() for ds in d]), {name: grads[name] for name in tape.params}
+        return dx, self._pack([ds.reshape(H, N).T.copy() for ds in d]), {name: grads[name] for name in tape.params}
 
     def _backward_steps(self, xp: Any, tape: Tape, dy: Array, d: list[Array]) -> Array:
         """Run the steps back; ``d`` becomes the initial state's gradient. Returns da as rows."""
         T, N, H = dy.shape
-        K = self.cell.da_blocks * H
-        da = xp.empty((K, N), tape.gates.dtype)
-        rows = xp.empty((T, N, K), tape.gates.dtype)
-        for t in reversed(range(T)):
-            d[0] += dy[t].T
-            if tape.valid is not None:  # the gradient of a sequence that has ended passes by the cell
-                zero = xp.zeros((), d[0].dtype)
-                passing = [xp.where(tape.valid[t], zero, ds) for ds in d]
-                for ds in d:
-                    xp.copyto(ds, zero, where=~tape.valid[t])
-            self.cell.backward(
-                xp,
-                tape.params,
-                tape.gates[t],
-                [s[t] for s in tape.states],
-                [s[t + 1] for s in tape.states],
-                [c[t] for c in tape.cache],
-                d,
-                da,
-            )
-            rows[t] = da.T
-            if tape.valid is not None:
-                for ds, ds_passing in zip(d, passing, strict=True):
-                    ds += ds_passing
-        return rows.reshape(T * N, K)
+        blocks = self.cell.da_blocks
+        rows = xp.empty((T, N, blocks * H), tape.gates.dtype)
+        work = workspace(xp, tape.gates)
+        # What needs no gradient from later steps, the slopes, is computed for several steps at a time: few large
+        # operations instead of many small ones, and yet so few steps that the slopes stay in the cache.
+        together = max(1, CHUNK // (blocks * H * N or 1))
+        for stop in range(T, 0, -together):
+            steps = slice(max(0, stop - together), stop)
+            slopes = self.cell.slopes(xp, tape, steps)
+            dh = dy[steps].transpose(0, 2, 1).reshape(len(slopes), H * N)
+            for t in reversed(range(steps.start, stop)):
+                self._backward_step(xp, tape, t, slopes[t - steps.start], dh[t - steps.start], d, work)
+            da = slopes[:, :blocks].reshape(len(slopes), blocks * H, N)
+            rows[steps] = da.transpose(0, 2, 1)
+        return rows.reshape(T * N, blocks * H)
+
+    def _backward_step(
+        self, xp: Any, tape: Tape, t: int, slopes: Array, dh: Array, d: list[Array], work: Workspace
+    ) -> None:
+        """Take ``d`` one step back; ``slopes`` become da."""
+        d[0] += dh
+        if tape.valid is None:
+            self.cell.backward(xp, tape.params, slopes, tape.gates[t], d, work)
+            return
+        # The gradient of a sequence that has ended passes by the cell.
+        ended, zero = ~tape.valid[t], xp.zeros((), dh.dtype)
+        passing = [xp.where(ended, self._columns(ds, tape), zero) for ds in d]
+        for ds in d:
+            xp.copyto(self._columns(ds, tape), zero, where=ended)
+        self.cell.backward(xp, tape.params, slopes, tape.gates[t], d, work)
+        for ds, ds_passing in zip(d, passing, strict=True):
+            ds += ds_passing.reshape(-1)
 
     # ------------------------------------------------------------------------- states and checks
+
+    def _columns(self, flat: Array, tape: Tape) -> Array:
+        """Return a flat state as a matrix, one column a sequence."""
+        return flat.reshape(self.hidden_size, tape.x.shape[1])
 
     def final_hidden(self, state: Tree) -> Array:
         """Return h ``(N, H)`` of a final state: what a classifier reads."""
@@ -375,6 +395,11 @@ class Recurrent:
         for name, shape in shapes.items():
             if params[name].shape != shape:
                 raise ValueError(f"params[{name!r}] must have shape {shape} for {self!r}; got {params[name].shape}")
+
+
+def _steps(arrays: Sequence[Array]) -> Iterator[tuple[Array, ...]]:
+    """Iterate over the steps of several arrays at once: half the time of looking each step up."""
+    return zip(*arrays, strict=True)
 
 
 class RNN(Recurrent):

@@ -7,6 +7,7 @@ import pytest
 from cases import LAYERS, leaves, make_case
 
 import rnnlab as rl
+from rnnlab.recurrent import CHUNK
 
 SINGLE = {name: make for name, make in LAYERS.items() if name.partition("-")[0] in ("rnn", "lstm", "gru")}
 
@@ -25,7 +26,7 @@ def peak_while(call):
 
 
 @pytest.mark.parametrize("name", ["rnn", "lstm", "gru-after", "gru-before"])
-@pytest.mark.parametrize("shape", [(200, 16, 8, 32), (50, 4, 100, 64)], ids=str)
+@pytest.mark.parametrize("shape", [(400, 32, 8, 64), (50, 4, 100, 64)], ids=str)
 def test_memory_is_what_the_formula_says(name, shape):
     T, N, D, H = shape
     layer = LAYERS[name](D, H)
@@ -45,7 +46,7 @@ def test_memory_is_what_the_formula_says(name, shape):
     (_, _, grads), peak = peak_while(lambda: layer.backward(params, tape, dy))
     # rows of da, then either h as rows or dx, whichever is larger: they are never there together
     backward = (BACKWARD[name] - 1) * T * N * H + T * N * max(H, D) + 2 * sum(g.size for g in grads.values())
-    assert 0.85 * 8 * backward - loop < peak < 8 * backward + loop
+    assert 0.85 * 8 * backward - loop < peak < 8 * (backward + 3 * CHUNK) + loop
 
 
 def test_the_tape_counts_as_the_table_at_the_head_of_the_file():

@@ -1,7 +1,12 @@
 """One time step of each recurrent cell, and right below it that step's backward.
 
 Inside the time loop arrays are features-first: a state is ``(H, N)``, one column a sequence, so that
-the code reads like the equations (``W @ h``) and every gate is one contiguous block of rows.
+the code reads like the equations (``W @ h``) and every gate is one contiguous block of rows. Between
+products each lies flat, ``(H*N,)``: see `rnnlab.cells.blocks`.
+
+Backward is written in two parts. What is known without the gradient of later steps, the slopes, is
+computed for many steps at once; a step back then multiplies them by ``dh'`` (and ``dc'``), which
+makes them ``da``, and takes ``da`` through ``weight_hh``.
 
 What `rnnlab.recurrent` asks of a cell (T steps, N sequences, H hidden units, G gates):
 
@@ -13,14 +18,16 @@ What `rnnlab.recurrent` asks of a cell (T steps, N sequences, H hidden units, G 
     How many blocks of H rows ``da`` has: G, or more where the product with ``weight_hh`` and that
     with ``weight_ih`` are reached by different gradients.
 ``allocate(xp, T, N, dtype)``
-    The arrays that forward fills and backward reads: gates ``(T, G*H, N)``, one array
-    ``(T+1, H, N)`` a state, and whatever else the cell remembers, ``(T, H, N)`` each.
-``forward(xp, params, a, state, new_state, cache, product)``
-    One step. ``a (G*H, N)`` holds ``W_ih x + b`` on entry and the gates on return; ``new_state``
-    and ``cache`` are written; ``product (G*H, N)`` is room for a matrix product.
-``backward(xp, params, a, state, new_state, cache, dstate, da)``
-    One step back. ``dstate`` holds the gradient of ``new_state`` on entry, that of ``state`` on
-    return; ``da (da_blocks*H, N)`` is set to the gradient that reaches the products of ``a``.
+    The arrays that forward fills and backward reads: gates ``(T, G, H*N)``, one array
+    ``(T+1, H*N)`` a state, and whatever else the cell remembers, ``(T, H*N)`` each.
+``forward(xp, params, a, state, new_state, cache, work)``
+    One step. ``a (G, H*N)`` holds ``W_ih x + b`` on entry and the gates on return; ``new_state``
+    and ``cache`` are written; ``work`` is a `rnnlab.cells.blocks.Workspace`.
+``slopes(xp, tape, steps)``
+    A new array ``(K, da_blocks or more, H*N)`` for the K steps of a slice.
+``backward(xp, params, slopes, a, dstate, work)``
+    One step back. ``a`` holds the gates; ``dstate`` the gradient of the new state on entry, that of
+    the state before on return; the first ``da_blocks`` of ``slopes`` become ``da``.
 ``weight_gradients(xp, rows, tape)``
     After the loop: the gradients of ``weight_hh`` and of the cell's own parameters, each as one
     product over all steps. ``rows (T*N, da_blocks*H)`` holds ``da`` on entry, and on return its

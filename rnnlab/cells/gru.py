@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from rnnlab.activations import sigmoid
 from rnnlab.backend import Array
-from rnnlab.cells.blocks import as_rows, blocks
+from rnnlab.cells.blocks import Workspace, as_rows, product, sigmoid
 
 __all__ = ["GRUCell"]
 
@@ -71,86 +70,94 @@ class GRUCell:
 
     def allocate(self, xp: Any, T: int, N: int, dtype: Any) -> tuple[Array, tuple[Array, ...], tuple[Array, ...]]:
         """Arrays for T steps: the three gates; h; and u with ``reset="after"``, v = r*h with "before"."""
-        H = self.hidden_size
-        h = xp.empty((T + 1, H, N), dtype)
-        return xp.empty((T, 3 * H, N), dtype), (h,), (xp.empty((T, H, N), dtype),)
+        HN = self.hidden_size * N
+        return xp.empty((T, 3, HN), dtype), (xp.empty((T + 1, HN), dtype),), (xp.empty((T, HN), dtype),)
 
-    def forward(self, xp: Any, params: Any, a: Array, state: Any, new_state: Any, cache: Any, product: Array) -> None:
+    def forward(self, xp: Any, params: Any, a: Array, state: Any, new_state: Any, cache: Any, work: Workspace) -> None:
         """``h' = (1-z)*n + z*h``; ``a`` becomes the gates."""
         step = self._forward_after if self.reset == "after" else self._forward_before
-        step(xp, params, a, state[0], cache[0], product)
         (h,), (h_new,) = state, new_state
-        _, z, n = blocks(a, 3)
-        xp.subtract(h, n, out=h_new)
+        step(xp, params, a, h, cache[0], work)
+        _, z, n = a
+        xp.subtract(h, n, h_new)
         h_new *= z
         h_new += n
 
-    def backward(
-        self, xp: Any, params: Any, a: Array, state: Any, new_state: Any, cache: Any, dstate: Any, da: Array
-    ) -> None:
-        """From ``dh'`` to ``da`` and ``dh``."""
-        (h,), (dh,) = state, dstate
-        r, z, n = blocks(a, 3)
-        dz, dn = blocks(da, self.da_blocks)[1], blocks(da, self.da_blocks)[-1]
-        xp.subtract(h, n, out=dz)
-        dz *= dh
-        dz *= z * (1 - z)
-        xp.multiply(dh, (1 - z) * (1 - n * n), out=dn)
-        dh *= z
+    def slopes(self, xp: Any, tape: Any, steps: slice) -> Array:
+        """The part of ``da`` that does not depend on later steps, for K steps at a time: ``(K, da_blocks, H*N)``."""
+        gates, h, u = tape.gates[steps], tape.states[0][steps], tape.cache[0][steps]
+        r, z, n = gates.transpose(1, 0, 2)
+        slopes = xp.empty((len(gates), self.da_blocks, gates.shape[2]), gates.dtype)
+        s_r, s_z, s_n = (slopes[:, k] for k in (0, 1, -1))
+        s_z[...] = (h - n) * z * (1 - z)  # da_z = dh' * s_z, and so on
+        s_n[...] = (1 - z) * (1 - n * n)
+        if self.reset == "before":
+            s_r[...] = h * r * (1 - r)  # da_r = dv * s_r
+        else:
+            s_r[...] = s_n * u * r * (1 - r)
+            slopes[:, 2] = s_n * r  # du
+        return slopes
+
+    def backward(self, xp: Any, params: Any, slopes: Array, a: Array, dstate: Any, work: Workspace) -> None:
+        """From ``dh'`` to ``dh``; ``slopes`` become ``da``."""
         step = self._backward_after if self.reset == "after" else self._backward_before
-        step(xp, params, r, h, cache[0], dh, da)
+        step(xp, params, slopes, a, dstate[0], work)
 
     # ---------------------------------------------------- n = tanh(a_n + r * (W_hn h + b_hn))
 
-    def _forward_after(self, xp: Any, params: Any, a: Array, h: Array, u: Array, product: Array) -> None:
-        H = self.hidden_size
-        xp.matmul(params["weight_hh"], h, out=product)
-        a[: 2 * H] += product[: 2 * H]
-        sigmoid.value(a[: 2 * H], out=a[: 2 * H])
-        u[...] = product[2 * H :]
+    def _forward_after(self, xp: Any, params: Any, a: Array, h: Array, u: Array, work: Workspace) -> None:
+        a_rz, n, W_n_h = a[:2], a[2], work.room[2]
+        product(xp, params["weight_hh"], h, work.room)
+        a_rz += work.room[:2]
+        sigmoid(xp, a_rz, work.half)
         if "bias_hn" in params:
-            u += params["bias_hn"][:, None]
-        r, _, n = blocks(a, 3)
-        n += r * u
-        xp.tanh(n, out=n)
+            matrix = W_n_h.reshape(self.hidden_size, -1)
+            xp.add(matrix, params["bias_hn"][:, None], u.reshape(matrix.shape))
+        else:
+            u[...] = W_n_h
+        n += xp.multiply(a[0], u, W_n_h)  # r * u
+        xp.tanh(n, n)
 
-    def _backward_after(self, xp: Any, params: Any, r: Array, h: Array, u: Array, dh: Array, da: Array) -> None:
-        dr, _, du, dn = blocks(da, 4)
-        xp.multiply(dn, u, out=dr)
-        dr *= r * (1 - r)
-        xp.multiply(dn, r, out=du)
-        dh += params["weight_hh"].T @ da[: 3 * self.hidden_size]
+    def _backward_after(self, xp: Any, params: Any, slopes: Array, a: Array, dh: Array, work: Workspace) -> None:
+        slopes *= dh  # da_r, da_z, du, da_n
+        dh *= a[1]  # z
+        dh += product(xp, params["weight_hh"].T, slopes[:3], work.room[0])
 
     # ---------------------------------------------------------- n = tanh(a_n + W_hn (r * h))
 
-    def _forward_before(self, xp: Any, params: Any, a: Array, h: Array, v: Array, product: Array) -> None:
+    def _forward_before(self, xp: Any, params: Any, a: Array, h: Array, v: Array, work: Workspace) -> None:
         H = self.hidden_size
         W_rz, W_n = params["weight_hh"][: 2 * H], params["weight_hh"][2 * H :]
-        a[: 2 * H] += xp.matmul(W_rz, h, out=product[: 2 * H])
-        sigmoid.value(a[: 2 * H], out=a[: 2 * H])
-        r, _, n = blocks(a, 3)
-        xp.multiply(r, h, out=v)
-        n += xp.matmul(W_n, v, out=product[2 * H :])
-        xp.tanh(n, out=n)
+        a_rz, n = a[:2], a[2]
+        a_rz += product(xp, W_rz, h, work.room[:2])
+        sigmoid(xp, a_rz, work.half)
+        xp.multiply(a[0], h, v)  # r * h
+        n += product(xp, W_n, v, work.room[2])
+        xp.tanh(n, n)
 
-    def _backward_before(self, xp: Any, params: Any, r: Array, h: Array, v: Array, dh: Array, da: Array) -> None:
+    def _backward_before(self, xp: Any, params: Any, slopes: Array, a: Array, dh: Array, work: Workspace) -> None:
         H = self.hidden_size
         W_rz, W_n = params["weight_hh"][: 2 * H], params["weight_hh"][2 * H :]
-        dr, _, dn = blocks(da, 3)
-        dv = W_n.T @ dn
-        xp.multiply(dv, h, out=dr)
-        dr *= r * (1 - r)
-        dh += dv * r
-        dh += W_rz.T @ da[: 2 * H]
+        r, z, _ = a
+        da_r, da_z, da_n = slopes
+        dv, W_da = work.room[:2]
+        da_z *= dh
+        da_n *= dh
+        dh *= z
+        product(xp, W_n.T, da_n, dv)
+        da_r *= dv
+        dv *= r
+        dh += dv
+        dh += product(xp, W_rz.T, slopes[:2], W_da)
 
     def weight_gradients(self, xp: Any, rows: Array, tape: Any) -> dict[str, Array]:
         """``dW_hr, dW_hz`` from h; ``dW_hn`` from h and ``du``, or from ``v = r*h`` and ``da_n``."""
         H = self.hidden_size
         (h,), (cache,) = tape.states, tape.cache
         if self.reset == "before":
-            weight_rz = rows[:, : 2 * H].T @ as_rows(h[:-1])
-            return {"weight_hh": xp.concatenate([weight_rz, rows[:, 2 * H :].T @ as_rows(cache)])}
-        grads = {"weight_hh": rows[:, : 3 * H].T @ as_rows(h[:-1])}
+            weight_rz = rows[:, : 2 * H].T @ as_rows(h[:-1], H)
+            return {"weight_hh": xp.concatenate([weight_rz, rows[:, 2 * H :].T @ as_rows(cache, H)])}
+        grads = {"weight_hh": rows[:, : 3 * H].T @ as_rows(h[:-1], H)}
         if "bias_hn" in tape.params:
             grads["bias_hn"] = rows[:, 2 * H : 3 * H].sum(axis=0)
         rows[:, 2 * H : 3 * H] = rows[:, 3 * H :]  # du has served; da_n is what reaches W_in x

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from rnnlab.activations import sigmoid
 from rnnlab.backend import Array
-from rnnlab.cells.blocks import as_rows, blocks
+from rnnlab.cells.blocks import Workspace, as_rows, product
 
 __all__ = ["LSTMCell"]
 
@@ -67,49 +66,58 @@ class LSTMCell:
 
     def allocate(self, xp: Any, T: int, N: int, dtype: Any) -> tuple[Array, tuple[Array, ...], tuple[Array, ...]]:
         """Arrays for T steps: the four gates; h and c; tanh(c')."""
-        H = self.hidden_size
-        gates = xp.empty((T, 4 * H, N), dtype)
-        h, c = xp.empty((T + 1, H, N), dtype), xp.empty((T + 1, H, N), dtype)
-        return gates, (h, c), (xp.empty((T, H, N), dtype),)
+        HN = self.hidden_size * N
+        h, c = xp.empty((T + 1, HN), dtype), xp.empty((T + 1, HN), dtype)
+        return xp.empty((T, 4, HN), dtype), (h, c), (xp.empty((T, HN), dtype),)
 
-    def forward(self, xp: Any, params: Any, a: Array, state: Any, new_state: Any, cache: Any, product: Array) -> None:
+    def forward(self, xp: Any, params: Any, a: Array, state: Any, new_state: Any, cache: Any, work: Workspace) -> None:
         """``c' = f*c + i*g``, ``h' = o * tanh(c')``; ``a`` becomes the gates."""
         h, c = state
         h_new, c_new = new_state
         (tanh_c,) = cache
-        H = self.hidden_size
-        a += xp.matmul(params["weight_hh"], h, out=product)
-        sigmoid.value(a[: 2 * H], out=a[: 2 * H])
-        sigmoid.value(a[3 * H :], out=a[3 * H :])
-        i, f, g, o = blocks(a, 4)
-        xp.tanh(g, out=g)
-        xp.multiply(f, c, out=c_new)
-        c_new += i * g
-        xp.tanh(c_new, out=tanh_c)
-        xp.multiply(o, tanh_c, out=h_new)
+        i, f, g, o = a
+        i_f, half = a[:2], work.half
+        # a = a + W_hh h, halved where sigmoid(a) = 0.5 + 0.5*tanh(a/2) is to come: one tanh serves all four gates
+        a += product(xp, params["weight_hh"], h, work.room)
+        i_f *= half
+        o *= half
+        xp.tanh(a, a)
+        i_f *= half
+        i_f += half
+        o *= half
+        o += half
+        xp.multiply(f, c, c_new)
+        xp.multiply(i, g, tanh_c)
+        c_new += tanh_c
+        xp.tanh(c_new, tanh_c)
+        xp.multiply(o, tanh_c, h_new)
 
-    def backward(
-        self, xp: Any, params: Any, a: Array, state: Any, new_state: Any, cache: Any, dstate: Any, da: Array
-    ) -> None:
-        """From ``dh', dc'`` to ``da`` and ``dh, dc``."""
-        _, c = state
-        (tanh_c,) = cache
+    def slopes(self, xp: Any, tape: Any, steps: slice) -> Array:
+        """The part of ``da`` that does not depend on later steps, for K steps at a time: ``(K, 5, H*N)``."""
+        gates, c, tanh_c = tape.gates[steps], tape.states[1][steps], tape.cache[0][steps]
+        i, f, g, o = gates.transpose(1, 0, 2)
+        slopes = xp.empty((len(gates), 5, gates.shape[2]), gates.dtype)
+        s_i, s_f, s_g, s_o, s_c = slopes.transpose(1, 0, 2)
+        s_i[...] = g * i * (1 - i)  # da_i = dc' * s_i, and so on
+        s_f[...] = c * f * (1 - f)
+        s_g[...] = i * (1 - g * g)
+        s_o[...] = tanh_c * o * (1 - o)  # da_o = dh' * s_o
+        s_c[...] = o * (1 - tanh_c * tanh_c)  # dc' = dc' + dh' * s_c
+        return slopes
+
+    def backward(self, xp: Any, params: Any, slopes: Array, a: Array, dstate: Any, work: Workspace) -> None:
+        """From ``dh', dc'`` to ``dh, dc``; ``slopes`` become ``da``."""
         dh, dc = dstate
-        i, f, g, o = blocks(a, 4)
-        di, df, dg, do = blocks(da, 4)
-        xp.multiply(dh, tanh_c, out=do)
-        dc += dh * o * (1 - tanh_c * tanh_c)
-        xp.multiply(dc, g, out=di)
-        xp.multiply(dc, c, out=df)
-        xp.multiply(dc, i, out=dg)
-        dc *= f
-        di *= i * (1 - i)
-        df *= f * (1 - f)
-        dg *= 1 - g * g
-        do *= o * (1 - o)
-        xp.matmul(params["weight_hh"].T, da, out=dh)
+        da_i, da_f, da_g, da_o, s_c = slopes
+        s_c *= dh
+        dc += s_c
+        da_o *= dh
+        da_i *= dc
+        da_f *= dc
+        da_g *= dc
+        dc *= a[1]  # f
+        product(xp, params["weight_hh"].T, slopes[:4], dh)
 
     def weight_gradients(self, xp: Any, rows: Array, tape: Any) -> dict[str, Array]:
         """``dW_hh = sum_t da_t h_{t-1}^T``."""
-        h, _ = tape.states
-        return {"weight_hh": rows.T @ as_rows(h[:-1])}
+        return {"weight_hh": rows.T @ as_rows(tape.states[0][:-1], self.hidden_size)}

@@ -6,7 +6,7 @@ from typing import Any
 
 from rnnlab.activations import Activation
 from rnnlab.backend import Array
-from rnnlab.cells.blocks import as_rows
+from rnnlab.cells.blocks import Workspace, as_rows, product
 
 __all__ = ["RNNCell"]
 
@@ -56,25 +56,28 @@ class RNNCell:
 
     def allocate(self, xp: Any, T: int, N: int, dtype: Any) -> tuple[Array, tuple[Array, ...], tuple[Array, ...]]:
         """Arrays for T steps; the gate is the new state, so they share their memory."""
-        h = xp.empty((T + 1, self.hidden_size, N), dtype)
-        return h[1:], (h,), ()
+        h = xp.empty((T + 1, self.hidden_size * N), dtype)
+        return h[1:, None], (h,), ()
 
-    def forward(self, xp: Any, params: Any, a: Array, state: Any, new_state: Any, cache: Any, product: Array) -> None:
+    def forward(self, xp: Any, params: Any, a: Array, state: Any, new_state: Any, cache: Any, work: Workspace) -> None:
         """``h' = f(W_ih x + b + W_hh h)``, written over ``a``, which is ``h'``'s place."""
         (h,) = state
-        a += xp.matmul(params["weight_hh"], h, out=product)
+        a += product(xp, params["weight_hh"], h, work.room)
         self.activation.value(a, out=a)
 
-    def backward(
-        self, xp: Any, params: Any, a: Array, state: Any, new_state: Any, cache: Any, dstate: Any, da: Array
-    ) -> None:
+    def slopes(self, xp: Any, tape: Any, steps: slice) -> Array:
+        """The part of ``da`` that does not depend on later steps, for K steps at a time: ``f'(a) (K, 1, H*N)``."""
+        h_new: Array = tape.gates[steps]
+        return self.activation.slope(h_new)
+
+    def backward(self, xp: Any, params: Any, slopes: Array, a: Array, dstate: Any, work: Workspace) -> None:
         """``da = dh' * f'(a)``, ``dh = W_hh^T da``."""
-        (h_new,) = new_state
         (dh,) = dstate
-        xp.multiply(dh, self.activation.slope(h_new), out=da)
-        xp.matmul(params["weight_hh"].T, da, out=dh)
+        (da,) = slopes
+        da *= dh
+        product(xp, params["weight_hh"].T, da, dh)
 
     def weight_gradients(self, xp: Any, rows: Array, tape: Any) -> dict[str, Array]:
         """``dW_hh = sum_t da_t h_{t-1}^T``."""
         (h,) = tape.states
-        return {"weight_hh": rows.T @ as_rows(h[:-1])}
+        return {"weight_hh": rows.T @ as_rows(h[:-1], self.hidden_size)}
