@@ -1,0 +1,1 @@
+"""What the documentation says about speed, measured: ``python -m benchmarks.NAME`` in the repository's root."""
