@@ -175,15 +175,23 @@ def test_ctrl_c_leaves_what_is_done(tmp_path, jobs):
     command = [sys.executable, "-c", f"{program}; sys.exit(main(sys.argv[1:]))", *options]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(
-        command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True, bufsize=1, start_new_session=True
+        command,
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        bufsize=1,
+        start_new_session=True,
     )
     seen = ""
     while not re.search(r"\b([2-9]|\d\d)/56", seen) and process.poll() is None:  # the progress bar counts runs
         seen += process.stderr.read(1)
     os.killpg(process.pid, signal.SIGINT)
-    _, rest = process.communicate(timeout=120)
+    out, rest = process.communicate(timeout=120)
     assert process.returncode == 130, rest
     assert "of 56 runs that were done" in rest and "Traceback" not in rest, rest
+    assert "SGD" in out and "every run diverged" not in out
     results = results_in(tmp_path / "run")
     done = sum(len(arm["runs"]) for arm in results["arms"].values())
     assert not results["complete"] and 2 <= done < 56

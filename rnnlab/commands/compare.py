@@ -112,7 +112,8 @@ def _summary(results: dict[str, Any], out: Path) -> str:
     lines = [f"{'':<{width}}  best rate  {name} (mean +- spread over seeds)  diverged"]
     for arm in results["arms"].values():
         rate, mean, spread = arm["best_learning_rate"], arm[f"{key}_mean"], arm[f"{key}_std"]
-        score = "no run survived" if mean is None else f"{mean:.3f} +- {spread:.3f}"
+        none = "every run diverged" if arm["runs"] else "no run done"
+        score = none if mean is None else f"{mean:.3f} +- {spread:.3f}"
         share = "" if arm["diverged_fraction"] is None else f"{arm['diverged_fraction']:.0%}"
         lines.append(f"{arm['title']:<{width}}  {'' if rate is None else f'{rate:g}':>9}  {score:<24}  {share}")
     lines.append(f"report: {out / 'report.html'}  ({results['seconds']:.0f} s)")
