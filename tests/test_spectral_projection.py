@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 
 import rnnlab as rl
 from rnnlab import optim
-from rnnlab.optim import projection
-from rnnlab.optim.projection import clip_singular_values
+from rnnlab.optim.spectral import Clipped, clip_singular_values, clip_step, norm_bound
 
 seeds = st.integers(0, 2**32 - 1)
+COUNTED = 120  # rows from which a decomposition counts as one of a whole matrix
 
 
 def by_full_svd(W, max_norm):
@@ -132,11 +132,17 @@ def test_a_matrix_that_is_not_finite_raises():
 
 @pytest.fixture
 def decompositions(monkeypatch):
-    """How often a matrix was decomposed."""
-    count = []
-    real = projection.clip_singular_values
-    monkeypatch.setattr(projection, "clip_singular_values", lambda *a: count.append(1) or real(*a))
-    return count
+    """Which decompositions of a whole matrix were made."""
+    made = []
+    for name in ("svd", "eigh"):
+        real = getattr(np.linalg, name)
+
+        def counted(A, *args, name=name, real=real, **kwargs):
+            made.extend([name] * (len(A) >= COUNTED))
+            return real(A, *args, **kwargs)
+
+        monkeypatch.setattr(np.linalg, name, counted)
+    return made
 
 
 @given(seeds, st.floats(0.01, 0.3))
@@ -152,22 +158,184 @@ def test_the_bound_holds_at_every_step_of_a_training(seed, rate):
         np.testing.assert_allclose(params["w"], expected, atol=1e-13)
 
 
-def test_small_steps_far_from_the_bound_need_no_decomposition(decompositions):
-    rng = np.random.default_rng(0)
-    params = {"w": with_singular_values(rng, [1.0, 0.9, 0.5, 0.1])}
-    optimizer = optim.chain(optim.sgd(1e-3), optim.project_spectral_norm(1.8, only="w"))
+def trained(params, optimizer, gradients):
+    """Yield the matrix before the projection, after it, and the state, for each gradient."""
     opt_state = optimizer.init(params)
-    for _ in range(100):
-        params, opt_state = optimizer.step(params, {"w": rng.normal(size=(4, 4))}, opt_state)
-    assert len(decompositions) == 1
+    rate = optimizer.learning_rate(opt_state)
+    for g in gradients:
+        g = g.astype(params["w"].dtype)
+        before = params["w"] - params["w"].dtype.type(rate) * g
+        params, opt_state = optimizer.step(params, {"w": g}, opt_state)
+        yield before, params["w"], opt_state
 
 
-def test_the_bound_holds_for_parameters_that_came_from_elsewhere(decompositions):
+def test_small_steps_far_from_the_bound_need_one_decomposition(decompositions):
+    rng = np.random.default_rng(0)
+    params = {"w": with_singular_values(rng, np.linspace(1, 0, COUNTED))}
+    optimizer = optim.chain(optim.sgd(1e-3), optim.project_spectral_norm(1.8, only="w"))
+    for before, after, _ in trained(params, optimizer, rng.normal(size=(100, COUNTED, COUNTED)) / 11):
+        np.testing.assert_array_equal(before, after)
+    assert decompositions == ["eigh"]
+
+
+def test_a_matrix_whose_frobenius_norm_is_within_the_bound_needs_none(decompositions):
+    optimizer = optim.chain(optim.sgd(1e-3), optim.project_spectral_norm(2.0, only="w"))
+    w = with_singular_values(np.random.default_rng(0), [1.5, *np.zeros(COUNTED)])
+    list(trained({"w": w}, optimizer, [w, w, w]))
+    assert decompositions == []
+
+
+def low_rank_gradients(rng, n, steps, dtype):
+    """As in a training: a few directions that persist, and little noise."""
+    u, v = (np.linalg.qr(rng.normal(size=(n, 6)))[0] for _ in range(2))
+    for _ in range(steps):
+        yield (-(u * rng.uniform(0, 1, 6)) @ v.T + 0.01 * rng.normal(size=(n, n)) / n**0.5).astype(dtype)
+
+
+@pytest.mark.parametrize(("dtype", "digits"), [(np.float32, 1e-6), (np.float64, 1e-8)])
+def test_a_long_training_at_the_bound_is_that_of_the_full_svd(decompositions, dtype, digits):
+    rng = np.random.default_rng(0)
+    params = {"w": with_singular_values(rng, np.linspace(1.1, 0.1, COUNTED)).astype(dtype)}
+    optimizer = optim.chain(optim.sgd(0.05), optim.project_spectral_norm(1.8, only="w"))
+    bound, whole = 0, 0
+    for before, after, _ in trained(params, optimizer, low_rank_gradients(rng, COUNTED, 120, dtype)):
+        whole += len(decompositions)
+        expected = by_full_svd(before, 1.8)
+        assert np.linalg.norm(after - expected) <= digits * np.linalg.norm(expected)
+        assert np.linalg.norm(after.astype(float), 2) <= 1.8 * (1 + digits)
+        bound += not np.array_equal(before, after)
+        decompositions.clear()
+    assert bound >= 60
+    assert whole <= 3
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_training_with_every_value_at_the_bound_is_that_of_the_full_svd(dtype):
+    rng = np.random.default_rng(0)
+    params = {"w": with_singular_values(rng, np.ones(COUNTED)).astype(dtype)}
+    optimizer = optim.chain(optim.sgd(0.02), optim.project_spectral_norm(1.0, only="w"))
+    for before, after, _ in trained(params, optimizer, low_rank_gradients(rng, COUNTED, 25, dtype)):
+        expected = by_full_svd(before, 1.0)
+        assert np.linalg.norm(after - expected) <= 1e-6 * np.linalg.norm(expected)
+        assert np.linalg.norm(after.astype(float), 2) <= 1 + 1e-6
+
+
+SPECTRA = {
+    "random": lambda rng, n: np.sort(rng.uniform(0, 2.2, n))[::-1],
+    "far above": lambda rng, n: np.geomspace(1e6, 1e-6, n),
+    "one far above": lambda rng, n: [1e4, *np.linspace(1.7, 0, n - 1)],
+    "above by much": lambda rng, n: [60.0, *np.linspace(1.7, 0, n - 1)],
+    "above by twice": lambda rng, n: [3.9, 3.8, 3.7, *np.linspace(1.5, 0, n - 3)],
+    "a little above": lambda rng, n: [2.0, 1.9, 1.81, *np.linspace(1.5, 0, n - 3)],
+    "low rank": lambda rng, n: [2.0, 1.9, 1.7, *np.zeros(n - 3)],
+    "rank one": lambda rng, n: [2.0, *np.zeros(n - 1)],
+    "repeated": lambda rng, n: [2.0] * 5 + [1.8] * 5 + [1.0] * (n - 10),
+    "all repeated": lambda rng, n: [2.5] * n,
+    "clustered at the bound": lambda rng, n: [*(1.8 * (1 + 1e-7 * rng.normal(size=12))), *np.linspace(1.5, 0, n - 12)],
+    "all at the bound": lambda rng, n: 1.8 * (1 + 1e-3 * rng.normal(size=n)),
+    "zero": lambda rng, n: np.zeros(n),
+}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("start", ["none", "near", "useless", "not independent"])
+@pytest.mark.parametrize("spectrum", SPECTRA)
+def test_where_the_search_starts_changes_nothing(spectrum, start, dtype):
+    rng = np.random.default_rng(0)
+    n = 70
+    W = with_singular_values(rng, SPECTRA[spectrum](rng, n)).astype(dtype)
+    top = np.linalg.svd(W)[2][:12].T
+    basis = {
+        "none": None,
+        "near": top + (0.01 * rng.normal(size=top.shape)).astype(dtype),
+        "useless": np.linalg.svd(W)[2][-4:].T,
+        "not independent": np.repeat(top[:, :3], 3, axis=1),
+    }[start]
+    for A in (W, np.concatenate([W, W[:9]]), np.concatenate([W, W[:9]]).T):
+        new = clip_step(A, 1.8, basis=basis)
+        expected = by_full_svd(A, 1.8)
+        digits = 1e-6 if dtype == np.float32 else 1e-8
+        assert new.matrix.dtype == new.basis.dtype == dtype
+        assert np.linalg.norm(new.matrix - expected) <= digits * np.linalg.norm(expected)
+        assert np.linalg.norm(new.matrix.astype(float), 2) <= min(1.8, new.norm) * (1 + digits)
+        P = new.matrix.astype(float) if len(new.basis) == A.shape[1] else new.matrix.astype(float).T
+        assert np.linalg.norm(P - P @ new.basis @ new.basis.T, 2) <= new.rest * (1 + digits)
+
+
+def test_a_value_that_the_search_misses_is_found_by_the_proof(decompositions):
+    rng = np.random.default_rng(0)
+    values = [2.0, 1.9, *np.linspace(1.2, 0, COUNTED - 2)]
+    u, v = (np.linalg.qr(rng.normal(size=(COUNTED, COUNTED)))[0] for _ in range(2))
+    hidden = v[:, 1:4]  # invariant, so no Krylov space that starts inside sees the value 2.0
+    W = np.zeros((COUNTED, COUNTED))
+    W[0, 0] = 2.0
+    W[1:, 1:] = (u * values)[1:, 1:] @ v[1:, 1:].T  # block-diagonal
+    basis = np.zeros((COUNTED, 3))
+    basis[1:] = hidden[1:]
+    np.testing.assert_allclose(clip_step(W, 1.8, basis=basis).matrix, by_full_svd(W, 1.8), atol=1e-12)
+    assert "eigh" in decompositions
+
+
+@given(seeds, st.floats(0, 1), st.integers(1, 3))
+def test_the_bound_of_a_matrix_near_a_known_one_is_one(seed, size, rank):
+    rng = np.random.default_rng(seed)
+    A = with_singular_values(rng, np.linspace(1.2, 0, 40))
+    U, s, Vt = np.linalg.svd(A)
+    known = Clipped(A, s[0], Vt[:5].T, s[5])
+    E = rng.normal(size=(40, rank)) @ rng.normal(size=(rank, 40)) + 0.1 * rng.normal(size=(40, 40))
+    W = A + size * E / np.linalg.norm(E)
+    bound = norm_bound(W, known, 1.8)
+    assert np.linalg.norm(W, 2) <= bound * (1 + 1e-12)
+    assert bound <= (s[0] + size) * 1.3
+
+
+def test_a_step_that_what_is_known_does_not_see_is_in_the_bound():
+    A = with_singular_values(np.random.default_rng(0), np.linspace(1.0, 0.9, 60))
+    U, s, Vt = np.linalg.svd(A)
+    W = A + 0.3 * U[:, 10:30] @ Vt[10:30]  # at a right angle to the known singular vectors
+    bound = norm_bound(W, Clipped(A, s[0], Vt[:5].T, s[5]), 1.8)
+    assert bound >= np.linalg.norm(W, 2) > 1.25
+
+
+def test_the_second_bound_passes_where_the_first_does_not():
+    rng = np.random.default_rng(0)
+    A = with_singular_values(rng, [1.7, *np.linspace(1.0, 0, 59)])
+    U, s, Vt = np.linalg.svd(A)
+    E = 0.5 * np.outer(U[:, 3], Vt[3])
+    assert s[0] + np.linalg.norm(E) > 1.8 > norm_bound(A + E, Clipped(A, s[0], Vt[:5].T, s[5]), 1.8)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("scale", [1e-25, 1e25])
+def test_nothing_overflows_or_underflows(scale, dtype):
+    W = (scale * with_singular_values(np.random.default_rng(0), [2.0, 1.9, *np.linspace(1.5, 0, 68)])).astype(dtype)
+    limit = 1.8 * scale
+    new = clip_step(W, limit)
+    again = clip_step(W * dtype(1.01), limit, basis=new.basis)
+    for A, P in ((W, new.matrix), (W * dtype(1.01), again.matrix)):
+        expected = by_full_svd(A / dtype(scale), 1.8)
+        assert np.linalg.norm(P / dtype(scale) - expected) <= 1e-6 * np.linalg.norm(expected)
+    assert norm_bound(W, new, limit) >= limit * (1 - 1e-6)
+    assert clip_step(W, 1e-3 * limit).norm <= 1e-3 * limit
+
+
+def test_the_state_holds_arrays_and_goes_on_from_a_copy():
+    rng = np.random.default_rng(0)
+    params = {"w": with_singular_values(rng, [2.0, *np.linspace(1.5, 0, 89)])}
+    optimizer = optim.chain(optim.sgd(0.05), optim.project_spectral_norm(1.8, only="w"))
+    gradients = list(low_rank_gradients(rng, 90, 6, float))
+    *_, (_, _, opt_state) = trained(params, optimizer, gradients[:3])
+    assert all(isinstance(a, np.ndarray) for _, a in rl.backend.tree_items(opt_state))
+    copy = rl.backend.tree_map(np.copy, opt_state)
+    one, other = (optimizer.step(params, {"w": gradients[3]}, state)[0]["w"] for state in (opt_state, copy))
+    np.testing.assert_array_equal(one, other)
+
+
+def test_the_bound_holds_for_parameters_that_came_from_elsewhere():
     optimizer = optim.chain(optim.sgd(0.1), optim.project_spectral_norm(1.0, only="w"))
     _, opt_state = optimizer.step({"w": 0.1 * np.eye(3)}, {"w": np.zeros((3, 3))}, optimizer.init({"w": np.eye(3)}))
     new, _ = optimizer.step({"w": 7 * np.eye(3)}, {"w": np.zeros((3, 3))}, opt_state)
     np.testing.assert_allclose(new["w"], np.eye(3), atol=1e-14)
-    assert len(decompositions) == 2
 
 
 def test_the_bound_holds_when_the_parameters_are_changed_in_place():

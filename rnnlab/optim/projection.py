@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from rnnlab.backend import Array, namespace
-from rnnlab.optim.parts import Flat, Projection, matching, norm, number
+from rnnlab.backend import Array
+from rnnlab.optim.parts import Flat, Projection, matching, number
+from rnnlab.optim.spectral import Clipped, clip_singular_values, clip_step, norm_bound, refuse_not_finite
 
 __all__ = ["clip_singular_values", "project_spectral_norm"]
 
@@ -39,9 +40,14 @@ class project_spectral_norm(Projection):  # used like a function
 
     Notes
     -----
-    A decomposition is saved wherever it can be. If A is the matrix at the last decomposition, the norm of W is at
-    most ``||A||_2 + ||W - A||_F`` (Weyl's inequality); while that is below ``max_norm`` there is nothing to clip.
-    A is kept in the optimizer's state, so the bound holds however W came about.
+    A decomposition is saved wherever it can be. The state keeps a matrix A, a bound of its norm and a few singular
+    vectors, so all that follows holds however W came about. While Weyl's inequality bounds the norm of W from what is
+    known of A, there is nothing to do. After that a Cholesky factorization tells whether there is something to clip.
+    If it is a few values, they are found by starting from those of the step before, and proved to be all. Only if many
+    values reach the limit, or lie close below it, is the matrix decomposed at every step.
+
+    The result is that of the full decomposition: to rounding for up to 64 rows or columns, to a relative 1e-6 in
+    float32 and 1e-8 in float64 for more, in the Frobenius norm. See ``rnnlab/optim/spectral.py`` for the proof.
 
     References
     ----------
@@ -80,18 +86,20 @@ class project_spectral_norm(Projection):  # used like a function
         params, state = dict(params), dict(state)
         for path, rows in self._rows(params).items():
             W = params[path][rows]
-            _refuse_not_finite(path, W)
-            if self._surely_allowed(path, W, state.get(path) or {}):
+            refuse_not_finite(path, W)
+            known = _known(state.get(path), W)
+            if known and norm_bound(W, known, self.max_norm) < self.max_norm:
                 continue
-            clipped, largest = clip_singular_values(W, self.max_norm, path)
-            params[path][rows] = clipped  # the update has just made this array: nobody else holds it
-            state[path] = {"matrix": clipped.copy(), "norm": np.array(min(largest, self.max_norm))}
+            new = clip_step(W, self.max_norm, path, known.basis if known else None)
+            if new.matrix is not W:
+                params[path][rows] = new.matrix  # the update has just made this array: nobody else holds it
+            state[path] = {
+                "matrix": new.matrix.copy(),
+                "norm": np.array(new.norm),
+                "basis": new.basis,
+                "rest": np.array(new.rest),
+            }
         return params, state
-
-    def _surely_allowed(self, path: str, W: Array, known: dict[str, Any]) -> bool:
-        if not known or known["matrix"].shape != W.shape:
-            return False
-        return float(known["norm"]) + norm(path, W - known["matrix"]) < self.max_norm
 
     def _rows(self, params: Flat) -> dict[str, slice]:
         """Return the rows meant of each matrix meant."""
@@ -114,6 +122,13 @@ class project_spectral_norm(Projection):  # used like a function
         return rows
 
 
+def _known(state: dict[str, Any] | None, W: Array) -> Clipped | None:
+    """Return what the state says of a matrix near W, if it is of one like it."""
+    if not state or state["matrix"].shape != W.shape:
+        return None
+    return Clipped(state["matrix"], float(state["norm"]), state["basis"], float(state["rest"]))
+
+
 def _fits(path: str, pattern: str, params: Flat) -> bool:
     try:
         return bool(matching({path: params[path]}, pattern))
@@ -123,48 +138,3 @@ def _fits(path: str, pattern: str, params: Flat) -> bool:
 
 def _is_gru(weight_hh: Array) -> bool:
     return bool(weight_hh.ndim == 2 and weight_hh.shape[0] == 3 * weight_hh.shape[1])
-
-
-def _refuse_not_finite(name: str, W: Array) -> None:
-    if not bool(namespace(W=W).isfinite(W).all()):
-        raise FloatingPointError(f"{name} must be finite to be projected; the step before it overflowed")
-
-
-def clip_singular_values(W: Array, max_norm: float, name: str = "W") -> tuple[Array, float]:
-    """Return the nearest matrix with no singular value above a limit, and the largest of ``W``.
-
-    Parameters
-    ----------
-    W : Array, shape (M, K)
-    max_norm : float
-    name : str
-        What an error calls the matrix.
-
-    Returns
-    -------
-    clipped : Array, shape (M, K)
-        W itself if there was nothing to clip.
-    largest : float
-
-    Raises
-    ------
-    FloatingPointError
-        W holds a NaN or an infinity.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> clip_singular_values(np.diag([3.0, 0.5]), 1.0)
-    (array([[1. , 0. ],
-           [0. , 0.5]]), 3.0)
-    """
-    xp = namespace(W=W)
-    _refuse_not_finite(name, W)
-    U, s, Vt = xp.linalg.svd(W, full_matrices=False)
-    largest = float(s[0]) if s.size else 0.0
-    if largest <= max_norm:
-        return W, largest
-    if largest > 4 * max_norm:  # as after an explosion: a difference of large numbers would leave more than the limit
-        return (U * xp.minimum(s, max_norm)) @ Vt, largest
-    k = int((s > max_norm).sum())  # the same as U min(S, max_norm) V^T, and what is not clipped keeps every digit
-    return W - (U[:, :k] * (s[:k] - max_norm)) @ Vt[:k], largest

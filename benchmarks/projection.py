@@ -1,0 +1,132 @@
+"""What `rnnlab.optim.project_spectral_norm` adds to a training step, against a full SVD at every step.
+
+A GRU language model reads characters (N=20, T=35, D=H, float32) and learns by stochastic gradient descent. Three cases:
+
+free     the limit is a quarter above the norm of the candidate block: there is never anything to clip
+binding  the limit is a little below its norm: a few singular values are clipped at every step
+crowded  every singular value starts at the limit, and many stay within a percent of it: the hardest case
+
+Projection and training step are timed in the same steps. The projection's time is the mean: what is rare must count.
+Threads are as the environment says: ``OPENBLAS_NUM_THREADS=2 python -m benchmarks.projection``.
+"""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import rnnlab as rl
+import rnnlab.data
+from benchmarks import harness
+from rnnlab.optim.spectral import clip_singular_values
+
+SIZES = [200, 650, 1500]
+N, T, LEARNING_RATE = 20, 35, 1.0
+WARM_UP = 30  # steps before the limit is set, so that the spectrum is that of a training
+SETTLE = 3  # steps not timed after it: the first has to decompose, nothing being known yet
+FULL = 3  # of the steps that are timed also with a full SVD
+FACTORS = {"free": 1.25, "binding": 0.9}
+
+
+class Training(NamedTuple):
+    """A model, its parameters, and the batches to come."""
+
+    model: Any
+    params: Any
+    batches: Iterator[Any]
+
+
+def training(H: int) -> Training:
+    """Return a training that has not begun: ``weight_hh`` is orthogonal, block by block."""
+    text = rnnlab.data.shakespeare()
+    vocabulary = rnnlab.data.Vocabulary(text)
+    streams = rnnlab.data.streams(vocabulary.encode(text), N)
+    model = rl.models.LanguageModel(len(vocabulary), H, rl.GRU(H, H))
+    params = model.init(np.random.default_rng(0), np.float32)
+    return Training(model, params, itertools.chain.from_iterable(rnnlab.data.windows(streams, T) for _ in range(99)))
+
+
+def descend(training: Training) -> Training:
+    """One training step, without projection."""
+    _, grads, _ = training.model.loss_and_grads(training.params, next(training.batches))
+    optimizer = rl.optim.sgd(LEARNING_RATE)
+    params, _ = optimizer.step(training.params, grads, optimizer.init(training.params))
+    return training._replace(params=params)
+
+
+def timed(function: Callable[..., Any], *arguments: Any) -> tuple[float, Any]:
+    """Return milliseconds and the result."""
+    start = time.perf_counter()
+    result = function(*arguments)
+    return 1e3 * (time.perf_counter() - start), result
+
+
+def measure(now: Training, max_norm: float, steps: int) -> dict[str, Any]:
+    """Train on with the projection; return the times, and how many values were clipped in a step."""
+    H = now.model.recurrent.hidden_size
+    projection = rl.optim.project_spectral_norm(max_norm, only="weight_hn")
+    flat = {"weight_hh": now.params["recurrent"]["weight_hh"]}
+    state, times, trains, full, clipped = projection.init(flat), [], [], [], []
+    for k in range(SETTLE + steps):
+        train, now = timed(descend, now)
+        recurrent = now.params["recurrent"]
+        before = recurrent["weight_hh"][2 * H :].copy()
+        cost, (flat, state) = timed(projection.project, {"weight_hh": recurrent["weight_hh"]}, state)
+        recurrent["weight_hh"] = flat["weight_hh"]
+        if k >= SETTLE:
+            trains.append(train)
+            times.append(cost)
+        if k >= SETTLE + steps - FULL:
+            cost, (expected, _) = timed(clip_singular_values, before, max_norm)
+            full.append(cost)
+            clipped.append(int((np.linalg.svd(before, compute_uv=False) > max_norm).sum()))
+            error = np.linalg.norm(flat["weight_hh"][2 * H :] - expected) / np.linalg.norm(expected)
+            if not error <= 1e-6:
+                raise harness.BenchmarkError(f"the projection and the full SVD differ by {error:.1e} at H={H}")
+    step, projected = statistics.median(trains), statistics.fmean(times)
+    return {
+        "H": H,
+        "max_norm": max_norm,
+        "clipped": statistics.median(clipped),
+        "step_ms": step,
+        "projection_ms": projected,
+        "full_svd_ms": statistics.median(full),
+        "share": projected / step,
+    }
+
+
+def cases(H: int, steps: int) -> Iterator[dict[str, Any]]:
+    """Measure the three cases at one size."""
+    start = training(H)
+    warm = start
+    for _ in range(WARM_UP):
+        warm = descend(warm)
+    norm = float(np.linalg.norm(warm.params["recurrent"]["weight_hh"][2 * H :], 2))
+    for case, factor in FACTORS.items():
+        yield {"case": case, **measure(warm, factor * norm, steps)}
+    yield {"case": "crowded", **measure(start, 1.0, steps)}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure, print a table, write the figures."""
+    parser = harness.Parser(prog="python -m benchmarks.projection", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--json", type=harness.output_path, metavar="FILE", help="write the figures there too")
+    parser.add_argument("--sizes", type=harness.positive, nargs="+", default=SIZES, metavar="H")
+    parser.add_argument("--steps", type=harness.positive, default=20, help="timed in each case (default 20)")
+    options = parser.parse_args(argv)
+    records = [record for H in options.sizes for record in cases(H, max(options.steps, FULL))]
+    rows = [[*(r[key] for key in HEADERS), f"{r['share']:.1%}"] for r in records]
+    print(harness.format_table([*HEADERS, "share of the step"], rows))
+    harness.write_json(options.json, records)
+
+
+HEADERS = ["case", "H", "clipped", "step_ms", "projection_ms", "full_svd_ms"]
+
+if __name__ == "__main__":
+    sys.exit(harness.run(main))
