@@ -41,6 +41,8 @@ __all__ = [
 ]
 
 PAUSE = 0.05  # seconds between turns: thread pools spin for a while after their last work
+# What would hold one library to the kernels of an older processor, and not the others.
+KERNELS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "MKL_ENABLE_INSTRUCTIONS", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
 MODULES = {"torch": "PyTorch", "jax": "JAX", "autograd": "autograd", "mygrad": "MyGrad", "numpy_ml": "numpy-ml"}
 
 
@@ -160,14 +162,17 @@ def _environment(threads: int) -> Any:
     new = dict.fromkeys(names, str(threads))
     new["XLA_FLAGS"] = f"--xla_cpu_multi_thread_eigen={str(threads > 1).lower()} intra_op_parallelism_threads={threads}"
     new["JAX_PLATFORMS"] = "cpu"
-    old = {name: os.environ.get(name) for name in new}
+    old = {name: os.environ.get(name) for name in (*new, *KERNELS)}
+    for name in KERNELS:
+        if os.environ.pop(name, None) is not None:
+            print(f"{name} is not handed on: every library chooses its own kernels", file=sys.stderr)
     os.environ.update(new)
     try:
         yield
     finally:
         for name, value in old.items():
             if value is None:
-                del os.environ[name]
+                os.environ.pop(name, None)
             else:
                 os.environ[name] = value
 

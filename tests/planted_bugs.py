@@ -16,6 +16,7 @@ import numpy as np
 
 import rnnlab as rl
 from rnnlab.backend import tree_map
+from rnnlab.cells import LSTMCell
 
 
 class Bug(NamedTuple):
@@ -100,13 +101,22 @@ def _roll(rng: Any) -> Any:
     return (rng.random((6, 3, 4)) < 0.5).astype(float), np.array([6, 3, 1])
 
 
+def _layer_that_runs(loop: Any) -> Any:
+    """An LSTM whose steps are run by another version of `rnnlab.recurrent.loop`."""
+    base = load("recurrent.base")
+    for name in ("input_product", "steps_back", "steps_forward"):
+        setattr(base, name, getattr(loop, name))
+    return base.Recurrent(LSTMCell(4), 3, 4)
+
+
 # name -> (module -> report)
 SUBJECTS: dict[str, Callable[[Any], Any]] = {
     "rnn": _cell(lambda: rl.RNN(3, 4), lambda m, H: m.RNNCell(H, rl.activations.get("tanh"))),
     "lstm": _cell(lambda: rl.LSTM(3, 4), lambda m, H: m.LSTMCell(H)),
     "gru-after": _cell(lambda: rl.GRU(3, 4, reset="after"), lambda m, H: m.GRUCell(H, "after")),
     "gru-before": _cell(lambda: rl.GRU(3, 4, reset="before"), lambda m, H: m.GRUCell(H, "before")),
-    "loop": _layer(lambda m: m.LSTM(3, 4)),
+    "loop": _layer(lambda m: _layer_that_runs(m)),
+    "layer": _layer(lambda m: m.Recurrent(LSTMCell(4), 3, 4)),
     "bidirectional": _layer(lambda m: m.Bidirectional(rl.GRU(3, 4), rl.GRU(3, 4))),
     "stacked": _layer(lambda m: m.Stacked([rl.RNN(3, 4), rl.RNN(4, 4)])),
     "linear": _layer(lambda m: m.Linear(3, 4)),
@@ -126,7 +136,8 @@ MODULES = {
     "lstm": "cells.lstm",
     "gru-after": "cells.gru",
     "gru-before": "cells.gru",
-    "loop": "recurrent",
+    "loop": "recurrent.loop",
+    "layer": "recurrent.base",
     "bidirectional": "combinators",
     "stacked": "combinators",
     "linear": "layers",
@@ -142,74 +153,77 @@ MODULES = {
 # --------------------------------------------------------------------------------- the catalogue
 
 RNN_BUGS = [
-    Bug("slope of the state before instead of the state after", "cells.rnn", "tape.gates[steps]", "tape.states[0][steps][:, None]", "rnn"),
+    Bug("slope of the state before instead of the state after", "cells.rnn", "tape.gates[steps]", "tape.states[0][steps]", "rnn"),
     Bug("slope forgotten", "cells.rnn", "return self.activation.slope(h_new)", "return h_new * 0 + 1", "rnn"),
     Bug("value instead of slope", "cells.rnn", "self.activation.slope(h_new)", "self.activation.value(h_new)", "rnn"),
-    Bug("weight transposed", "cells.rnn", 'product(xp, params["weight_hh"].T, da, dh)', 'product(xp, params["weight_hh"], da, dh)', "rnn"),
-    Bug("recurrent path cut", "cells.rnn", 'product(xp, params["weight_hh"].T, da, dh)', "dh *= 0", "rnn"),
-    Bug("weight gradient one step late", "cells.rnn", "as_rows(h[:-1], ", "as_rows(h[1:], ", "rnn"),
-    Bug("weight gradient transposed", "cells.rnn", "rows.T @ as_rows(h[:-1], self.hidden_size)", "as_rows(h[:-1], self.hidden_size).T @ rows", "rnn"),
-    Bug("recurrence adds to dh", "cells.rnn", 'product(xp, params["weight_hh"].T, da, dh)', 'dh += product(xp, params["weight_hh"].T, da, work.room[0])', "rnn"),
+    Bug("weight transposed", "cells.rnn", 'xp.dot(params["weight_hh"].T, da, dh)', 'xp.dot(params["weight_hh"], da, dh)', "rnn"),
+    Bug("recurrent path cut", "cells.rnn", 'xp.dot(params["weight_hh"].T, da, dh)', "dh *= 0", "rnn"),
+    Bug("weight gradient one step late", "cells.rnn", "as_columns(h[:-1])", "as_columns(h[1:])", "rnn"),
+    Bug("weight gradient transposed", "cells.rnn", "da @ as_columns(h[:-1]).T", "as_columns(h[:-1]) @ da.T", "rnn"),
+    Bug("recurrence adds to dh", "cells.rnn", 'xp.dot(params["weight_hh"].T, da, dh)', 'dh += xp.dot(params["weight_hh"].T, da, room)', "rnn"),
 ]  # fmt: skip
 
 LSTM_BUGS = [
-    Bug("no sigmoid slope at the input gate", "cells.lstm", "g * i * (1 - i)", "g", "lstm"),
-    Bug("half a sigmoid slope at the forget gate", "cells.lstm", "c * f * (1 - f)", "c * f", "lstm"),
-    Bug("slope of the wrong gate", "cells.lstm", "tanh_c * o * (1 - o)", "tanh_c * f * (1 - f)", "lstm"),
-    Bug("sigmoid slope at the candidate", "cells.lstm", "i * (1 - g * g)", "i * g * (1 - g)", "lstm"),
-    Bug("tanh slope without the square", "cells.lstm", "(1 - tanh_c * tanh_c)", "(1 - tanh_c)", "lstm"),
-    Bug("tanh slope of c itself", "cells.lstm", "(1 - tanh_c * tanh_c)", "(1 - c * c)", "lstm"),
-    Bug("output gate forgotten on the way to c", "cells.lstm", "o * (1 - tanh_c * tanh_c)", "1 - tanh_c * tanh_c", "lstm"),
-    Bug("cell gradient not carried", "cells.lstm", "dc *= a[1]", "dc *= 0", "lstm"),
-    Bug("cell gradient carried undiminished", "cells.lstm", "dc *= a[1]", "pass", "lstm"),
-    Bug("cell gradient carried by the wrong gate", "cells.lstm", "dc *= a[1]", "dc *= a[0]", "lstm"),
+    Bug("no sigmoid slope at the input gate", "cells.lstm", "xp.subtract(i, s_i, s_i)", "s_i[...] = 1", "lstm"),
+    Bug("half a sigmoid slope at the forget gate", "cells.lstm", "xp.subtract(f, s_f, s_f)", "s_f[...] = f", "lstm"),
+    Bug("slope of the wrong gate", "cells.lstm", "xp.subtract(o, s_o, s_o)", "s_o[...] = f * (1 - f)", "lstm"),
+    Bug("sigmoid slope at the candidate", "cells.lstm", "xp.subtract(1, s_g, s_g)", "xp.subtract(g, s_g, s_g)", "lstm"),
+    Bug("tanh slope without the square", "cells.lstm", "xp.multiply(tanh_c, tanh_c, s_c)", "s_c[...] = tanh_c", "lstm"),
+    Bug("tanh slope of c itself", "cells.lstm", "xp.multiply(tanh_c, tanh_c, s_c)", "xp.multiply(c, c, s_c)", "lstm"),
+    Bug("output gate forgotten on the way to c", "cells.lstm", "s_c *= o", "pass", "lstm"),
+    Bug("cell gradient not carried", "cells.lstm", "dc *= f", "dc *= 0", "lstm"),
+    Bug("cell gradient carried undiminished", "cells.lstm", "dc *= f", "pass", "lstm"),
+    Bug("cell gradient carried by the wrong gate", "cells.lstm", "dc *= f", "dc *= gates[0]", "lstm"),
     Bug("cell gradient of the step after overwritten", "cells.lstm", "dc += s_c", "dc[...] = s_c", "lstm"),
     Bug("cell of the wrong step", "cells.lstm", "tape.states[1][steps]", "tape.states[1][1:][steps]", "lstm"),
-    Bug("gates i and f swapped", "cells.lstm", "da_i, da_f, da_g, da_o, s_c = slopes", "da_f, da_i, da_g, da_o, s_c = slopes[[1, 0, 2, 3, 4]]; slopes = slopes[[1, 0, 2, 3, 4]]", "lstm"),
-    Bug("input gate times itself", "cells.lstm", "g * i * (1 - i)", "i * i * (1 - i)", "lstm"),
-    Bug("c instead of tanh(c)", "cells.lstm", "tanh_c * o * (1 - o)", "c * o * (1 - o)", "lstm"),
-    Bug("output gate's path to h cut", "cells.lstm", 'product(xp, params["weight_hh"].T, slopes[:4], dh)',
-        'product(xp, params["weight_hh"][: 3 * self.hidden_size].T, slopes[:3], dh)', "lstm"),
+    Bug("gates i and f swapped", "cells.lstm", "s_i, s_f, s_g, s_o, s_c = blocks(slopes, H)", "s_f, s_i, s_g, s_o, s_c = blocks(slopes, H)", "lstm"),
+    Bug("input gate times itself", "cells.lstm", "s_i *= g ", "s_i *= i ", "lstm"),
+    Bug("c instead of tanh(c)", "cells.lstm", "s_o *= tanh_c", "s_o *= c", "lstm"),
+    Bug("output gate's path to h cut", "cells.lstm", 'xp.dot(params["weight_hh"].T, da, dh)',
+        'xp.dot(params["weight_hh"][: 3 * self.hidden_size].T, da[: 3 * self.hidden_size], dh)', "lstm"),
     Bug("output gate takes the gradient of c", "cells.lstm", "da_o *= dh", "da_o *= dc", "lstm"),
     Bug("cell gradient used before the output's part has come", "cells.lstm", "dc += s_c\n        da_o *= dh\n        da_i *= dc", "da_i *= dc\n        dc += s_c\n        da_o *= dh", "lstm"),
-    Bug("weight gradient one step late", "cells.lstm", "as_rows(tape.states[0][:-1], ", "as_rows(tape.states[0][1:], ", "lstm"),
+    Bug("weight gradient one step late", "cells.lstm", "as_columns(tape.states[0][:-1])", "as_columns(tape.states[0][1:])", "lstm"),
 ]  # fmt: skip
 
 GRU_BUGS = [
-    Bug("z the wrong way round", "cells.gru", "(h - n) * z * (1 - z)", "(n - h) * z * (1 - z)", "gru-after"),
-    Bug("half a sigmoid slope at z", "cells.gru", "(h - n) * z * (1 - z)", "(h - n) * z", "gru-before"),
-    Bug("missing 1-z", "cells.gru", "(1 - z) * (1 - n * n)", "1 - n * n", "gru-after"),
-    Bug("z instead of 1-z", "cells.gru", "(1 - z) * (1 - n * n)", "z * (1 - n * n)", "gru-before"),
-    Bug("tanh slope forgotten", "cells.gru", "(1 - z) * (1 - n * n)", "1 - z", "gru-after"),
-    Bug("direct path by 1-z", "cells.gru", "dh *= a[1]", "dh *= 1 - a[1]", "gru-after"),
+    Bug("z the wrong way round", "cells.gru", "xp.subtract(h, n, s_z)", "xp.subtract(n, h, s_z)", "gru-after"),
+    Bug("half a sigmoid slope at z", "cells.gru", "s_z *= s_n ", "pass ", "gru-before"),
+    Bug("missing 1-z", "cells.gru", "s_n *= xp.subtract(1,", "s_n[...] = xp.subtract(1,", "gru-after"),
+    Bug("z instead of 1-z", "cells.gru", "s_n *= xp.subtract(1,", "s_n[...] = z * xp.subtract(1,", "gru-before"),
+    Bug("tanh slope forgotten", "cells.gru", "s_n *= xp.subtract(1, xp.multiply(n, n, s_r), s_r)", "pass", "gru-after"),
+    Bug("direct path by 1-z", "cells.gru", "dh *= gates[1]", "dh *= 1 - gates[1]", "gru-after"),
     Bug("direct path cut", "cells.gru", "dh *= z", "dh *= 0", "gru-before"),
-    Bug("gates z and r swapped", "cells.gru", "for k in (0, 1, -1)", "for k in (1, 0, -1)", "gru-after"),
-    Bug("r acts on h instead of u", "cells.gru", "s_n * u * r * (1 - r)", "s_n * h * r * (1 - r)", "gru-after"),
-    Bug("r factor forgotten", "cells.gru", "slopes[:, 2] = s_n * r", "slopes[:, 2] = s_n", "gru-after"),
-    Bug("no sigmoid slope at r", "cells.gru", "s_n * u * r * (1 - r)", "s_n * u", "gru-after"),
-    Bug("bias_hn gets the gradient of bias", "cells.gru", "rows[:, 2 * H : 3 * H].sum(axis=0)", "rows[:, 3 * H :].sum(axis=0)", "gru-after"),
-    Bug("W_in gets the gradient of W_hn", "cells.gru", "rows[:, 2 * H : 3 * H] = rows[:, 3 * H :]", "pass", "gru-after"),
-    Bug("candidate's path to h cut", "cells.gru", 'product(xp, params["weight_hh"].T, slopes[:3], work.room[0])',
-        'product(xp, params["weight_hh"][: 2 * self.hidden_size].T, slopes[:2], work.room[0])', "gru-after"),
+    Bug("gates z and r swapped", "cells.gru", "s_r, s_z, *s_u, s_n = blocks", "s_z, s_r, *s_u, s_n = blocks", "gru-after"),
+    Bug("r acts on h instead of u", "cells.gru", "s_r *= u", "s_r *= h", "gru-after"),
+    Bug("r factor forgotten", "cells.gru", "xp.multiply(s_n, r, s_u[0])", "s_u[0][...] = s_n", "gru-after"),
+    Bug("no sigmoid slope at r", "cells.gru", "xp.subtract(1, r, s_r)\n        s_r *= r\n", "s_r[...] = 1\n", "gru-after"),
+    Bug("bias_hn gets the gradient of bias", "cells.gru", "da[2 * H : 3 * H].sum(axis=1)", "da[3 * H :].sum(axis=1)", "gru-after"),
+    Bug("W_in gets the gradient of W_hn", "cells.gru", "da[2 * H : 3 * H] = da[3 * H :]", "pass", "gru-after"),
+    Bug("candidate's path to h cut", "cells.gru", "xp.dot(W_hh.T, da[: 3 * self.hidden_size], room)",
+        "xp.dot(W_hh[: 2 * self.hidden_size].T, da[: 2 * self.hidden_size], room)", "gru-after"),
     Bug("r factor forgotten on the way to h", "cells.gru", "dv *= r\n", "pass\n", "gru-before"),
-    Bug("r*h instead of h", "cells.gru", "s_r[...] = h * r * (1 - r)", "s_r[...] = u * r * (1 - r)", "gru-before"),
-    Bug("h instead of r*h", "cells.gru", "as_rows(cache, H)", "as_rows(h[:-1], H)", "gru-before"),
-    Bug("W_hn transposed", "cells.gru", "product(xp, W_n.T, da_n, dv)", "product(xp, W_n, da_n, dv)", "gru-before"),
-    Bug("gates' path to h cut", "cells.gru", "dh += product(xp, W_rz.T, slopes[:2], W_da)", "pass", "gru-before"),
+    Bug("r*h instead of h", "cells.gru", "s_r *= h ", "s_r *= u ", "gru-before"),
+    Bug("h instead of r*h", "cells.gru", "as_columns(cache)", "as_columns(h[:-1])", "gru-before"),
+    Bug("W_hn transposed", "cells.gru", "xp.dot(W_n.T, da_n, room)", "xp.dot(W_n, da_n, room)", "gru-before"),
+    Bug("gates' path to h cut", "cells.gru", "dh += xp.dot(W_rz.T, da[: 2 * H], room)", "pass", "gru-before"),
 ]  # fmt: skip
 
 LOOP_BUGS = [
-    Bug("dy of the step before", "recurrent", "dh[t - steps.start], d, work)", "dh[t - steps.start - 1], d, work)", "loop"),
-    Bug("dy adds nothing but at the end", "recurrent", "d[0] += dh\n", "d[0] += dh * (t == len(tape.x) - 1)\n", "loop"),
-    Bug("time runs forward in backward", "recurrent", "for t in reversed(range(steps.start, stop)):", "for t in range(steps.start, stop):", "loop"),
-    Bug("bias gradient averaged", "recurrent", "rows.sum(axis=0)", "rows.mean(axis=0)", "loop"),
-    Bug("gradient of a sequence that has ended lost", "recurrent", "ds += ds_passing.reshape(-1)", "pass", "loop"),
-    Bug("gradient of a sequence that has ended enters the cell", "recurrent", "xp.copyto(self._columns(ds, tape), zero, where=ended)", "pass", "loop"),
-    Bug("padding reaches y", "recurrent", "xp.copyto(y, xp.zeros((), dtype), where=~valid[:, :, None])", "pass", "loop"),
-    Bug("padding of dy enters", "recurrent", "dy = xp.where(tape.valid[:, :, None], dy, xp.zeros((), dtype))", "pass", "loop"),
-    Bug("states go on beyond the length", "recurrent", "xp.copyto(self._columns(s_new, tape), self._columns(s, tape), where=~tape.valid[t])", "pass", "loop"),
-    Bug("dstate scaled", "recurrent", "self._pack([ds.reshape(H, N).T.copy() for ds in d])", "self._pack([ds.reshape(H, N).T / T for ds in d])", "loop"),
-    Bug("the last steps of a sequence are left out", "recurrent", "for stop in range(T, 0, -together):", "for stop in range(T - 1, 0, -together):", "loop"),
+    Bug("dy of the step before", "recurrent.loop", "dy[steps][::-1].transpose(0, 2, 1)", "dy[steps].transpose(0, 2, 1)", "loop"),
+    Bug("dy adds nothing but at the end", "recurrent.loop", "dstate[0] += dh\n", "dstate[0] += dh * (t == T - 1)\n", "loop"),
+    Bug("time runs forward in backward", "recurrent.loop", "range(T, 0, -together)", "range(min(T, 1), T + 1)", "loop"),
+    Bug("gates of the mirrored step", "recurrent.loop", "tape.gates[steps][::-1]", "tape.gates[steps]", "loop"),
+    Bug("gradient of a sequence that has ended lost", "recurrent.loop", "ds += ds_passing", "pass", "loop"),
+    Bug("gradient of a sequence that has ended enters the cell", "recurrent.loop", "xp.copyto(ds, zero, where=ended)", "pass", "loop"),
+    Bug("states go on beyond the length", "recurrent.loop", "xp.copyto(s_new, s, where=~tape.valid[t])", "pass", "loop"),
+    Bug("the last steps of a sequence are left out", "recurrent.loop", "for stop in range(T, 0, -together):", "for stop in range(T - 1, 0, -together):", "loop"),
+    Bug("bias gradient averaged", "recurrent.base", "da.sum(axis=1)", "da.mean(axis=1)", "layer"),
+    Bug("padding reaches y", "recurrent.base", "xp.copyto(y, xp.zeros((), dtype), where=~valid[:, :, None])", "pass", "layer"),
+    Bug("padding of dy enters", "recurrent.base", "dy = xp.where(tape.valid[:, :, None], dy, xp.zeros((), dtype))", "pass", "layer"),
+    Bug("dstate scaled", "recurrent.base", "self._pack([ds.T.copy() for ds in d])", "self._pack([ds.T / T for ds in d])", "layer"),
+    Bug("weight gradient from dx", "recurrent.base", "da @ tape.x.reshape(T * N, D)", "da @ dx.reshape(T * N, D)", "layer"),
+    Bug("batch and time swapped in dx", "recurrent.base", "(da.T @ tape.params[\"weight_ih\"]).reshape(T, N, D)", "(da.T @ tape.params[\"weight_ih\"]).reshape(N, T, D).transpose(1, 0, 2)", "layer"),
 ]  # fmt: skip
 
 COMBINATOR_BUGS = [

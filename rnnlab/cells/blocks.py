@@ -1,61 +1,35 @@
-"""How cells look at their arrays.
-
-A step's arrays lie flat, ``(K*N,)`` for K rows and N sequences: an elementwise operation on one axis costs NumPy a
-third less than on two. Products see them as matrices, weight gradients as rows.
-"""
+"""How the cells' arrays lie."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
-
 from rnnlab.backend import Array
 
-__all__ = ["Workspace", "as_rows", "product", "sigmoid", "workspace"]
+__all__ = ["as_columns", "blocks"]
 
 
-class Workspace(NamedTuple):
-    """What the steps of a loop share: room for their products, and a constant."""
-
-    room: Array  # (G, H*N)
-    half: Array  # 0.5, as an array of no axes: NumPy multiplies by a Python number in more than twice the time
-
-
-def workspace(xp: Any, gates: Array) -> Workspace:
-    """Return a workspace for the gates ``(T, G, H*N)``."""
-    return Workspace(xp.empty(gates.shape[1:], gates.dtype), xp.asarray(0.5, dtype=gates.dtype))
-
-
-def product(xp: Any, W: Array, x: Array, out: Array) -> Array:
-    """Set ``out`` to ``W @ x`` of matrices that lie flat, ``W (K, H)``, ``x (H*N)``, ``out (K*N)``; return it.
+def blocks(a: Array, H: int) -> tuple[Array, ...]:
+    """Return views of ``a (K, B*H, N)``, one a block of H rows: B arrays ``(K, H, N)``.
 
     Examples
     --------
     >>> import numpy as np
-    >>> product(np, np.array([[1.0, 10.0]]), np.array([1.0, 2.0, 3.0, 4.0]), np.empty(2))
-    array([31., 42.])
+    >>> i, f = blocks(np.arange(8).reshape(2, 4, 1), 2)
+    >>> i[:, :, 0]
+    array([[0, 1],
+           [4, 5]])
     """
-    K, H = W.shape
-    # dot, not matmul: the same BLAS call with a microsecond less around it
-    xp.dot(W, x.reshape(H, -1), out.reshape(K, -1))
-    return out
+    return tuple(a[:, k : k + H] for k in range(0, a.shape[1], H))
 
 
-def sigmoid(xp: Any, a: Array, half: Array) -> None:
-    """Set ``a`` to its sigmoid, ``0.5 + 0.5*tanh(a/2)``."""
-    a *= half
-    xp.tanh(a, a)
-    a *= half
-    a += half
-
-
-def as_rows(a: Array, H: int) -> Array:
-    """Return ``a (T, H*N)`` as ``(T*N, H)``, one row for each step of each sequence.
+def as_columns(a: Array) -> Array:
+    """Return ``a (T, H, N)`` as ``(H, T*N)``, one column for each step of each sequence; a view when N is 1.
 
     Examples
     --------
     >>> import numpy as np
-    >>> as_rows(np.zeros((5, 6)), 3).shape
-    (10, 3)
+    >>> as_columns(np.arange(8).reshape(2, 2, 2))
+    array([[0, 1, 4, 5],
+           [2, 3, 6, 7]])
     """
-    T, N = a.shape[0], a.shape[1] // H
-    return a.reshape(T, H, N).transpose(0, 2, 1).reshape(T * N, H)
+    T, H, N = a.shape
+    return a.transpose(1, 0, 2).reshape(H, T * N)

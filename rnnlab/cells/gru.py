@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from rnnlab.backend import Array
-from rnnlab.cells.blocks import Workspace, as_rows, product, sigmoid
+from rnnlab.cells.blocks import as_columns, blocks
 
 __all__ = ["GRUCell"]
+
+
+class Work(NamedTuple):
+    """Room for a step's product ``(3H, N)``, its two parts, and constants."""
+
+    room: Array
+    rz: Array
+    n: Array
+    b_hn: Array  # (H, N)
+    half: Array
 
 
 class GRUCell:
@@ -70,95 +80,115 @@ class GRUCell:
 
     def allocate(self, xp: Any, T: int, N: int, dtype: Any) -> tuple[Array, tuple[Array, ...], tuple[Array, ...]]:
         """Arrays for T steps: the three gates; h; and u with ``reset="after"``, v = r*h with "before"."""
-        HN = self.hidden_size * N
-        return xp.empty((T, 3, HN), dtype), (xp.empty((T + 1, HN), dtype),), (xp.empty((T, HN), dtype),)
+        H = self.hidden_size
+        return xp.empty((T, 3 * H, N), dtype), (xp.empty((T + 1, H, N), dtype),), (xp.empty((T, H, N), dtype),)
 
-    def forward(self, xp: Any, params: Any, a: Array, state: Any, new_state: Any, cache: Any, work: Workspace) -> None:
+    def workspace(self, xp: Any, params: Any, N: int, dtype: Any) -> Work:
+        """What the steps of a forward pass share."""
+        H = self.hidden_size
+        room, b_hn = xp.empty((3 * H, N), dtype), xp.zeros((H, N), dtype)
+        if "bias_hn" in params:
+            b_hn += params["bias_hn"][:, None]
+        half = xp.asarray(0.5, dtype=dtype)  # of no axes: NumPy takes twice the time for a Python number
+        return Work(room, room[: 2 * H], room[2 * H :], b_hn, half)
+
+    def forward(self, xp: Any, params: Any, a: Array, gates: Any, state: Any, new: Any, cache: Any, work: Work) -> None:
         """``h' = (1-z)*n + z*h``; ``a`` becomes the gates."""
         step = self._forward_after if self.reset == "after" else self._forward_before
-        (h,), (h_new,) = state, new_state
-        step(xp, params, a, h, cache[0], work)
-        _, z, n = a
+        (h,), (h_new,), (_, z, n) = state, new, gates
+        step(xp, params["weight_hh"], a, gates, h, cache[0], work)
         xp.subtract(h, n, h_new)
         h_new *= z
         h_new += n
 
     def slopes(self, xp: Any, tape: Any, steps: slice) -> Array:
-        """The part of ``da`` that does not depend on later steps, for K steps at a time: ``(K, da_blocks, H*N)``."""
+        """The part of ``da`` that does not depend on later steps, for K steps at a time: ``(K, da_blocks*H, N)``."""
         gates, h, u = tape.gates[steps], tape.states[0][steps], tape.cache[0][steps]
-        r, z, n = gates.transpose(1, 0, 2)
-        slopes = xp.empty((len(gates), self.da_blocks, gates.shape[2]), gates.dtype)
-        s_r, s_z, s_n = (slopes[:, k] for k in (0, 1, -1))
-        s_z[...] = (h - n) * z * (1 - z)  # da_z = dh' * s_z, and so on
-        s_n[...] = (1 - z) * (1 - n * n)
+        r, z, n = blocks(gates, self.hidden_size)
+        slopes = xp.empty((gates.shape[0], self.da_blocks * self.hidden_size, gates.shape[2]), gates.dtype)
+        s_r, s_z, *s_u, s_n = blocks(slopes, self.hidden_size)
+        xp.subtract(1, z, s_n)
+        xp.subtract(h, n, s_z)
+        s_z *= z
+        s_z *= s_n  # da_z = dh' * (h-n) * z * (1-z)
+        s_n *= xp.subtract(1, xp.multiply(n, n, s_r), s_r)  # da_n = dh' * (1-z) * (1-n^2)
+        xp.subtract(1, r, s_r)
+        s_r *= r
         if self.reset == "before":
-            s_r[...] = h * r * (1 - r)  # da_r = dv * s_r
+            s_r *= h  # da_r = dv * h * r * (1-r)
         else:
-            s_r[...] = s_n * u * r * (1 - r)
-            slopes[:, 2] = s_n * r  # du
+            s_r *= u
+            s_r *= s_n  # da_r = da_n * u * r * (1-r)
+            xp.multiply(s_n, r, s_u[0])  # du = da_n * r
         return slopes
 
-    def backward(self, xp: Any, params: Any, slopes: Array, a: Array, dstate: Any, work: Workspace) -> None:
+    def backward(self, xp: Any, params: Any, da: Array, slopes: Any, gates: Any, dstate: Any, room: Any) -> None:
         """From ``dh'`` to ``dh``; ``slopes`` become ``da``."""
         step = self._backward_after if self.reset == "after" else self._backward_before
-        step(xp, params, slopes, a, dstate[0], work)
+        step(xp, params["weight_hh"], da, slopes, gates, dstate[0], room)
 
     # ---------------------------------------------------- n = tanh(a_n + r * (W_hn h + b_hn))
 
-    def _forward_after(self, xp: Any, params: Any, a: Array, h: Array, u: Array, work: Workspace) -> None:
-        a_rz, n, W_n_h = a[:2], a[2], work.room[2]
-        product(xp, params["weight_hh"], h, work.room)
-        a_rz += work.room[:2]
-        sigmoid(xp, a_rz, work.half)
-        if "bias_hn" in params:
-            matrix = W_n_h.reshape(self.hidden_size, -1)
-            xp.add(matrix, params["bias_hn"][:, None], u.reshape(matrix.shape))
-        else:
-            u[...] = W_n_h
-        n += xp.multiply(a[0], u, W_n_h)  # r * u
+    def _forward_after(self, xp: Any, W_hh: Array, a: Array, gates: Any, h: Array, u: Array, work: Work) -> None:
+        r, _, n = gates
+        a_rz = a[: 2 * self.hidden_size]
+        xp.dot(W_hh, h, work.room)
+        a_rz += work.rz
+        self._sigmoid(xp, a_rz, work.half)
+        xp.add(work.n, work.b_hn, u)
+        n += xp.multiply(r, u, work.n)
         xp.tanh(n, n)
 
-    def _backward_after(self, xp: Any, params: Any, slopes: Array, a: Array, dh: Array, work: Workspace) -> None:
-        slopes *= dh  # da_r, da_z, du, da_n
-        dh *= a[1]  # z
-        dh += product(xp, params["weight_hh"].T, slopes[:3], work.room[0])
+    def _backward_after(self, xp: Any, W_hh: Array, da: Array, slopes: Any, gates: Any, dh: Array, room: Array) -> None:
+        for s in slopes:
+            s *= dh  # da_r, da_z, du, da_n
+        dh *= gates[1]  # z
+        dh += xp.dot(W_hh.T, da[: 3 * self.hidden_size], room)
 
     # ---------------------------------------------------------- n = tanh(a_n + W_hn (r * h))
 
-    def _forward_before(self, xp: Any, params: Any, a: Array, h: Array, v: Array, work: Workspace) -> None:
+    def _forward_before(self, xp: Any, W_hh: Array, a: Array, gates: Any, h: Array, v: Array, work: Work) -> None:
+        r, _, n = gates
         H = self.hidden_size
-        W_rz, W_n = params["weight_hh"][: 2 * H], params["weight_hh"][2 * H :]
-        a_rz, n = a[:2], a[2]
-        a_rz += product(xp, W_rz, h, work.room[:2])
-        sigmoid(xp, a_rz, work.half)
-        xp.multiply(a[0], h, v)  # r * h
-        n += product(xp, W_n, v, work.room[2])
+        W_rz, W_n, a_rz = W_hh[: 2 * H], W_hh[2 * H :], a[: 2 * H]
+        a_rz += xp.dot(W_rz, h, work.rz)
+        self._sigmoid(xp, a_rz, work.half)
+        xp.multiply(r, h, v)
+        n += xp.dot(W_n, v, work.n)
         xp.tanh(n, n)
 
-    def _backward_before(self, xp: Any, params: Any, slopes: Array, a: Array, dh: Array, work: Workspace) -> None:
+    def _backward_before(
+        self, xp: Any, W_hh: Array, da: Array, slopes: Any, gates: Any, dh: Array, room: Array
+    ) -> None:
         H = self.hidden_size
-        W_rz, W_n = params["weight_hh"][: 2 * H], params["weight_hh"][2 * H :]
-        r, z, _ = a
+        W_rz, W_n = W_hh[: 2 * H], W_hh[2 * H :]
+        r, z, _ = gates
         da_r, da_z, da_n = slopes
-        dv, W_da = work.room[:2]
         da_z *= dh
         da_n *= dh
         dh *= z
-        product(xp, W_n.T, da_n, dv)
+        dv = xp.dot(W_n.T, da_n, room)
         da_r *= dv
         dv *= r
         dh += dv
-        dh += product(xp, W_rz.T, slopes[:2], W_da)
+        dh += xp.dot(W_rz.T, da[: 2 * H], room)
 
-    def weight_gradients(self, xp: Any, rows: Array, tape: Any) -> dict[str, Array]:
+    def _sigmoid(self, xp: Any, a: Array, half: Array) -> None:
+        """``a`` becomes its sigmoid, ``0.5*tanh(a/2) + 0.5``: no overflow, and analytic, so that complex steps pass."""
+        a *= half
+        xp.tanh(a, a)
+        a *= half
+        a += half
+
+    def weight_gradients(self, xp: Any, da: Array, tape: Any) -> dict[str, Array]:
         """``dW_hr, dW_hz`` from h; ``dW_hn`` from h and ``du``, or from ``v = r*h`` and ``da_n``."""
         H = self.hidden_size
         (h,), (cache,) = tape.states, tape.cache
         if self.reset == "before":
-            weight_rz = rows[:, : 2 * H].T @ as_rows(h[:-1], H)
-            return {"weight_hh": xp.concatenate([weight_rz, rows[:, 2 * H :].T @ as_rows(cache, H)])}
-        grads = {"weight_hh": rows[:, : 3 * H].T @ as_rows(h[:-1], H)}
+            weight_rz = da[: 2 * H] @ as_columns(h[:-1]).T
+            return {"weight_hh": xp.concatenate([weight_rz, da[2 * H :] @ as_columns(cache).T])}
+        grads = {"weight_hh": da[: 3 * H] @ as_columns(h[:-1]).T}
         if "bias_hn" in tape.params:
-            grads["bias_hn"] = rows[:, 2 * H : 3 * H].sum(axis=0)
-        rows[:, 2 * H : 3 * H] = rows[:, 3 * H :]  # du has served; da_n is what reaches W_in x
+            grads["bias_hn"] = da[2 * H : 3 * H].sum(axis=1)
+        da[2 * H : 3 * H] = da[3 * H :]  # du has served; da_n is what reaches W_in x
         return grads

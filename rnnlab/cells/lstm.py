@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from rnnlab.backend import Array
-from rnnlab.cells.blocks import Workspace, as_rows, product
+from rnnlab.cells.blocks import as_columns, blocks
 
 __all__ = ["LSTMCell"]
+
+
+class Work(NamedTuple):
+    """Room for a step's product, and the constants; all ``(4H, N)``, as NumPy is fastest with equal shapes."""
+
+    room: Array
+    scale: Array
+    shift: Array
 
 
 class LSTMCell:
@@ -55,10 +63,13 @@ class LSTMCell:
 
     gates = ("i", "f", "g", "o")
     states = ("h", "c")
+    da_blocks = 4
+    # All four gates are scale * tanh(scale * a) + shift, since sigmoid(a) = 0.5*tanh(a/2) + 0.5: one tanh serves them.
+    scale = (0.5, 0.5, 1.0, 0.5)
+    shift = (0.5, 0.5, 0.0, 0.5)
 
     def __init__(self, hidden_size: int) -> None:
         self.hidden_size = hidden_size
-        self.da_blocks = 4
 
     def parameters(self, bias: bool) -> dict[str, tuple[int, ...]]:
         """The cell's own parameters: none."""
@@ -66,58 +77,67 @@ class LSTMCell:
 
     def allocate(self, xp: Any, T: int, N: int, dtype: Any) -> tuple[Array, tuple[Array, ...], tuple[Array, ...]]:
         """Arrays for T steps: the four gates; h and c; tanh(c')."""
-        HN = self.hidden_size * N
-        h, c = xp.empty((T + 1, HN), dtype), xp.empty((T + 1, HN), dtype)
-        return xp.empty((T, 4, HN), dtype), (h, c), (xp.empty((T, HN), dtype),)
+        H = self.hidden_size
+        h, c = xp.empty((T + 1, H, N), dtype), xp.empty((T + 1, H, N), dtype)
+        return xp.empty((T, 4 * H, N), dtype), (h, c), (xp.empty((T, H, N), dtype),)
 
-    def forward(self, xp: Any, params: Any, a: Array, state: Any, new_state: Any, cache: Any, work: Workspace) -> None:
+    def workspace(self, xp: Any, params: Any, N: int, dtype: Any) -> Work:
+        """What the steps of a forward pass share."""
+        work = Work(*(xp.empty((4 * self.hidden_size, N), dtype) for _ in range(3)))
+        for k in range(4):
+            block = slice(k * self.hidden_size, (k + 1) * self.hidden_size)
+            work.scale[block], work.shift[block] = self.scale[k], self.shift[k]
+        return work
+
+    def forward(self, xp: Any, params: Any, a: Array, gates: Any, state: Any, new: Any, cache: Any, work: Work) -> None:
         """``c' = f*c + i*g``, ``h' = o * tanh(c')``; ``a`` becomes the gates."""
-        h, c = state
-        h_new, c_new = new_state
-        (tanh_c,) = cache
-        i, f, g, o = a
-        i_f, half = a[:2], work.half
-        # a = a + W_hh h, halved where sigmoid(a) = 0.5 + 0.5*tanh(a/2) is to come: one tanh serves all four gates
-        a += product(xp, params["weight_hh"], h, work.room)
-        i_f *= half
-        o *= half
+        i, f, g, o = gates
+        (h, c), (h_new, c_new), (tanh_c,) = state, new, cache
+        a += xp.dot(params["weight_hh"], h, work.room)
+        a *= work.scale
         xp.tanh(a, a)
-        i_f *= half
-        i_f += half
-        o *= half
-        o += half
+        a *= work.scale
+        a += work.shift
         xp.multiply(f, c, c_new)
-        xp.multiply(i, g, tanh_c)
-        c_new += tanh_c
+        c_new += xp.multiply(i, g, tanh_c)
         xp.tanh(c_new, tanh_c)
         xp.multiply(o, tanh_c, h_new)
 
     def slopes(self, xp: Any, tape: Any, steps: slice) -> Array:
-        """The part of ``da`` that does not depend on later steps, for K steps at a time: ``(K, 5, H*N)``."""
+        """The part of ``da`` that does not depend on later steps, for K steps at a time: ``(K, 5*H, N)``."""
+        H = self.hidden_size
         gates, c, tanh_c = tape.gates[steps], tape.states[1][steps], tape.cache[0][steps]
-        i, f, g, o = gates.transpose(1, 0, 2)
-        slopes = xp.empty((len(gates), 5, gates.shape[2]), gates.dtype)
-        s_i, s_f, s_g, s_o, s_c = slopes.transpose(1, 0, 2)
-        s_i[...] = g * i * (1 - i)  # da_i = dc' * s_i, and so on
-        s_f[...] = c * f * (1 - f)
-        s_g[...] = i * (1 - g * g)
-        s_o[...] = tanh_c * o * (1 - o)  # da_o = dh' * s_o
-        s_c[...] = o * (1 - tanh_c * tanh_c)  # dc' = dc' + dh' * s_c
+        i, f, g, o = blocks(gates, H)
+        slopes = xp.empty((gates.shape[0], 5 * H, gates.shape[2]), gates.dtype)
+        s_i, s_f, s_g, s_o, s_c = blocks(slopes, H)
+        xp.multiply(gates, gates, slopes[:, : 4 * H])
+        xp.subtract(i, s_i, s_i)  # i - i^2 = i * (1-i)
+        xp.subtract(f, s_f, s_f)
+        xp.subtract(1, s_g, s_g)
+        xp.subtract(o, s_o, s_o)
+        s_i *= g  # da_i = dc' * s_i, and so on
+        s_f *= c
+        s_g *= i
+        s_o *= tanh_c  # da_o = dh' * s_o
+        xp.multiply(tanh_c, tanh_c, s_c)
+        xp.subtract(1, s_c, s_c)
+        s_c *= o  # dc' = dc' + dh' * s_c
         return slopes
 
-    def backward(self, xp: Any, params: Any, slopes: Array, a: Array, dstate: Any, work: Workspace) -> None:
+    def backward(self, xp: Any, params: Any, da: Array, slopes: Any, gates: Any, dstate: Any, room: Any) -> None:
         """From ``dh', dc'`` to ``dh, dc``; ``slopes`` become ``da``."""
         dh, dc = dstate
         da_i, da_f, da_g, da_o, s_c = slopes
+        _, f, _, _ = gates
         s_c *= dh
         dc += s_c
         da_o *= dh
         da_i *= dc
         da_f *= dc
         da_g *= dc
-        dc *= a[1]  # f
-        product(xp, params["weight_hh"].T, slopes[:4], dh)
+        dc *= f
+        xp.dot(params["weight_hh"].T, da, dh)
 
-    def weight_gradients(self, xp: Any, rows: Array, tape: Any) -> dict[str, Array]:
+    def weight_gradients(self, xp: Any, da: Array, tape: Any) -> dict[str, Array]:
         """``dW_hh = sum_t da_t h_{t-1}^T``."""
-        return {"weight_hh": rows.T @ as_rows(tape.states[0][:-1], self.hidden_size)}
+        return {"weight_hh": da @ as_columns(tape.states[0][:-1]).T}

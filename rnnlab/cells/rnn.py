@@ -6,7 +6,7 @@ from typing import Any
 
 from rnnlab.activations import Activation
 from rnnlab.backend import Array
-from rnnlab.cells.blocks import Workspace, as_rows, product
+from rnnlab.cells.blocks import as_columns
 
 __all__ = ["RNNCell"]
 
@@ -44,10 +44,10 @@ class RNNCell:
 
     gates = ("h",)
     states = ("h",)
+    da_blocks = 1
 
     def __init__(self, hidden_size: int, activation: Activation) -> None:
         self.hidden_size = hidden_size
-        self.da_blocks = 1
         self.activation = activation
 
     def parameters(self, bias: bool) -> dict[str, tuple[int, ...]]:
@@ -56,28 +56,31 @@ class RNNCell:
 
     def allocate(self, xp: Any, T: int, N: int, dtype: Any) -> tuple[Array, tuple[Array, ...], tuple[Array, ...]]:
         """Arrays for T steps; the gate is the new state, so they share their memory."""
-        h = xp.empty((T + 1, self.hidden_size * N), dtype)
-        return h[1:, None], (h,), ()
+        h = xp.empty((T + 1, self.hidden_size, N), dtype)
+        return h[1:], (h,), ()
 
-    def forward(self, xp: Any, params: Any, a: Array, state: Any, new_state: Any, cache: Any, work: Workspace) -> None:
+    def workspace(self, xp: Any, params: Any, N: int, dtype: Any) -> Array:
+        """Room for a step's product."""
+        return xp.empty((self.hidden_size, N), dtype)
+
+    def forward(self, xp: Any, params: Any, a: Array, gates: Any, state: Any, new: Any, cache: Any, room: Any) -> None:
         """``h' = f(W_ih x + b + W_hh h)``, written over ``a``, which is ``h'``'s place."""
         (h,) = state
-        a += product(xp, params["weight_hh"], h, work.room)
+        a += xp.dot(params["weight_hh"], h, room)
         self.activation.value(a, out=a)
 
     def slopes(self, xp: Any, tape: Any, steps: slice) -> Array:
-        """The part of ``da`` that does not depend on later steps, for K steps at a time: ``f'(a) (K, 1, H*N)``."""
+        """The part of ``da`` that does not depend on later steps, for K steps at a time: ``f'(a) (K, H, N)``."""
         h_new: Array = tape.gates[steps]
         return self.activation.slope(h_new)
 
-    def backward(self, xp: Any, params: Any, slopes: Array, a: Array, dstate: Any, work: Workspace) -> None:
+    def backward(self, xp: Any, params: Any, da: Array, slopes: Any, gates: Any, dstate: Any, room: Any) -> None:
         """``da = dh' * f'(a)``, ``dh = W_hh^T da``."""
         (dh,) = dstate
-        (da,) = slopes
         da *= dh
-        product(xp, params["weight_hh"].T, da, dh)
+        xp.dot(params["weight_hh"].T, da, dh)
 
-    def weight_gradients(self, xp: Any, rows: Array, tape: Any) -> dict[str, Array]:
+    def weight_gradients(self, xp: Any, da: Array, tape: Any) -> dict[str, Array]:
         """``dW_hh = sum_t da_t h_{t-1}^T``."""
         (h,) = tape.states
-        return {"weight_hh": rows.T @ as_rows(h[:-1], self.hidden_size)}
+        return {"weight_hh": da @ as_columns(h[:-1]).T}
