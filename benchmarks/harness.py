@@ -24,6 +24,8 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import KERNELS
+
 __all__ = [
     "BenchmarkError",
     "Sides",
@@ -41,8 +43,6 @@ __all__ = [
 ]
 
 PAUSE = 0.05  # seconds between turns: thread pools spin for a while after their last work
-# What would hold one library to the kernels of an older processor, and not the others.
-KERNELS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "MKL_ENABLE_INSTRUCTIONS", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
 MODULES = {"torch": "PyTorch", "jax": "JAX", "autograd": "autograd", "mygrad": "MyGrad", "numpy_ml": "numpy-ml"}
 
 
@@ -141,13 +141,16 @@ def differences(reference: dict[str, Any], other: dict[str, Any]) -> dict[str, f
 
 
 def time_round(step: Callable[[], Any], seconds: float, quantile: float = 0.5) -> float:
-    """Run ``step`` once to warm up, then for ``seconds`` and at least twice; return a quantile of its times in ms."""
-    step()
+    """Run ``step`` once to warm up, then for ``seconds`` and at least twice; return a quantile of its times in ms.
+
+    A step's result is held until the next one is there, as a training loop holds its gradients.
+    """
+    result = step()
     times: list[float] = []
     stop = time.perf_counter() + seconds
     while len(times) < 2 or time.perf_counter() < stop:
         start = time.perf_counter()
-        step()
+        result = step()  # noqa: F841
         times.append(1e3 * (time.perf_counter() - start))
     return float(np.quantile(times, quantile))
 

@@ -19,6 +19,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from benchmarks import KERNELS
+
 __all__ = ["BenchmarkError", "Shape", "main", "measure", "memory", "peak_bytes", "plan", "times"]
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -216,7 +218,8 @@ def in_fresh_process(threads: int, name: str, *arguments: Any) -> Any:
         The process failed; the message is the last line it wrote.
     """
     code = "import sys; from benchmarks import scaling; scaling.child(sys.argv[1])"
-    environment = {**os.environ, **dict.fromkeys(THREAD_VARIABLES, str(threads))}
+    inherited = {name: value for name, value in os.environ.items() if name not in KERNELS}
+    environment = {**inherited, **dict.fromkeys(THREAD_VARIABLES, str(threads))}
     command = [sys.executable, "-c", code, json.dumps([name, *arguments])]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     if done.returncode:
