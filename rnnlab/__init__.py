@@ -3,14 +3,17 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from rnnlab import activations, data, dynamics, initializers, losses, models, optim
+from rnnlab import activations, dynamics, initializers, losses, models, optim
 from rnnlab.backend import BackendError, to_backend, to_numpy
 from rnnlab.combinators import Bidirectional, Stacked
 from rnnlab.layers import Dropout, Embedding, Linear
 from rnnlab.recurrent import GRU, LSTM, RNN, Recurrent, carry_state
 
 if TYPE_CHECKING:
+    from rnnlab import checkpoint, data, gradcheck, monitor, training
     from rnnlab.gradcheck import GradientCheckError, GradientReport, check_gradients, check_layer
+    from rnnlab.monitor import Monitor
+    from rnnlab.training import NonFiniteError, evaluate, fit
 
 __version__ = "0.1.0"
 
@@ -25,31 +28,47 @@ __all__ = [
     "GradientCheckError",
     "GradientReport",
     "Linear",
+    "Monitor",
+    "NonFiniteError",
     "Recurrent",
     "Stacked",
     "activations",
     "carry_state",
     "check_gradients",
     "check_layer",
+    "checkpoint",
     "data",
     "dynamics",
+    "evaluate",
+    "fit",
+    "gradcheck",
     "initializers",
     "losses",
     "models",
+    "monitor",
     "optim",
     "to_backend",
     "to_numpy",
+    "training",
 ]
 
 
+# Loaded at their first use: together they take as long as everything else.
+_LAZY = {
+    **dict.fromkeys(("GradientCheckError", "GradientReport", "check_gradients", "check_layer"), "rnnlab.gradcheck"),
+    **dict.fromkeys(("NonFiniteError", "evaluate", "fit"), "rnnlab.training"),
+    "Monitor": "rnnlab.monitor",
+}
+_LAZY_MODULES = ("checkpoint", "data", "gradcheck", "monitor", "training")
+
+
 def __getattr__(name: str) -> Any:
-    # The checker is loaded at its first use: it takes a fifth of the time of `import rnnlab`.
-    if name in ("GradientCheckError", "GradientReport", "check_gradients", "check_layer"):
-        return getattr(importlib.import_module("rnnlab.gradcheck"), name)
-    if name == "gradcheck":
-        return importlib.import_module("rnnlab.gradcheck")
+    if name in _LAZY:
+        return getattr(importlib.import_module(_LAZY[name]), name)
+    if name in _LAZY_MODULES:
+        return importlib.import_module(f"rnnlab.{name}")
     raise AttributeError(f"module 'rnnlab' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return [*__all__, "__version__", "gradcheck"]
+    return [*__all__, "__version__"]

@@ -1,4 +1,4 @@
-"""Instruments: spectra against NumPy and known answers, gates' blocks, gradients through time."""
+"""Instruments: spectra, blocks of gates, gradients through time, Jacobians, gates, statistics of weights."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 import rnnlab as rl
 from rnnlab import dynamics
-from rnnlab.backend import tree_map
+from rnnlab.backend import tree_items, tree_map
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -155,3 +155,195 @@ def test_one_step_float32_and_a_stack_are_taken_and_nothing_passed_in_changes():
     np.testing.assert_array_equal(x, kept_x)
     tree_map(np.testing.assert_array_equal, params, kept_params)
     np.testing.assert_array_equal(dynamics.gradient_norm_through_time(layer, params, x[:1], rng), [1.0])
+
+
+# ------------------------------------------------------------------------------- the Jacobian of one step
+
+
+@pytest.mark.parametrize("name", ["rnn", "rnn-sigmoid", "lstm", "gru-after", "gru-before", "stacked"])
+def test_the_jacobian_is_what_central_differences_give(name):
+    rng = np.random.default_rng(6)
+    layer = LAYERS[name](2, 3)
+    params = tree_map(lambda p: p + 0.3 * rng.normal(size=p.shape), layer.init(rng))
+    x = rng.normal(size=(2, 2))
+    state = tree_map(lambda s: 0.5 * rng.normal(size=s.shape), layer.forward(params, x[None])[1])
+    J = dynamics.state_jacobian(layer, params, x, state)
+
+    def after(shift):
+        moved = [shift]
+
+        def move(s):
+            piece, moved[0] = moved[0][:, : s.shape[1]], moved[0][:, s.shape[1] :]
+            return s + piece
+
+        _, final, _ = layer.forward(params, x[None], tree_map(move, state))
+        return np.concatenate([s for _, s in tree_items(final)], axis=1)
+
+    S = J.shape[1]
+    assert J.shape == (2, S, S)
+    for b in range(S):
+        step = np.zeros((2, S))
+        step[:, b] = 1e-6
+        np.testing.assert_allclose(J[:, :, b], (after(step) - after(-step)) / 2e-6, atol=1e-8)
+
+
+def test_products_of_jacobians_are_the_gradient_through_time():
+    rng = np.random.default_rng(7)
+    layer = rl.LSTM(2, 3)
+    params, x = layer.init(rng), rng.normal(size=(4, 2, 2))
+    state, jacobians = None, []
+    for step in x:
+        jacobians.append(dynamics.state_jacobian(layer, params, step, state))
+        _, state, _ = layer.forward(params, step[None], state)
+    norms = dynamics.gradient_norm_through_time(layer, params, x, np.random.default_rng(1))
+    carried = np.concatenate([directions(1, 2, 3), np.zeros((2, 3))], axis=1)
+    for k in range(1, 4):
+        carried = np.einsum("na,nab->nb", carried, jacobians[-k])
+        np.testing.assert_allclose(norms[k], np.linalg.norm(carried, axis=1).mean(), rtol=1e-12)
+
+
+# ------------------------------------------------------------------------------- gates
+
+CELLS = ["rnn", "rnn-sigmoid", "rnn-nobias", "lstm", "lstm-nobias", "gru-after", "gru-after-nobias", "gru-before"]
+
+
+def with_lengths(layer, seed, given_state=True):
+    rng = np.random.default_rng(seed)
+    params = tree_map(lambda p: p + 0.7 * rng.normal(size=p.shape), layer.init(rng))
+    x, lengths = rng.normal(size=(6, 4, 2)), np.array([6, 3, 0, 1])
+    state = tree_map(lambda s: rng.normal(size=s.shape), layer.forward(params, x)[1]) if given_state else None
+    return params, x, state, lengths
+
+
+@pytest.mark.parametrize("name", [*CELLS, "gru-before-nobias"])
+@pytest.mark.parametrize("given_state", [False, True])
+def test_the_cells_equations_rebuild_the_output_from_the_gates(name, given_state):
+    layer = LAYERS[name](2, 3)
+    params, x, state, lengths = with_lengths(layer, 8, given_state)
+    y, final, _ = layer.forward(params, x, state, lengths)
+    gates = dynamics.gate_values(layer, params, x, state, lengths)
+    assert tuple(gates) == layer.cell.gates
+    parts = state if isinstance(state, tuple) else (state,)
+    h, c = parts[0] if given_state else 0.0, parts[-1] if given_state else 0.0
+    for t in range(len(x)):
+        now = {gate: values[t] for gate, values in gates.items()}
+        if "o" in now:
+            c = now["f"] * c + now["i"] * now["g"]
+            h = now["o"] * np.tanh(c)
+        elif "z" in now:
+            h = (1 - now["z"]) * now["n"] + now["z"] * h
+        else:
+            h = now["h"]
+        valid = t < lengths
+        np.testing.assert_allclose(h[valid], y[t][valid], rtol=1e-12)
+        assert all((values[~valid] == 0).all() for values in now.values())
+
+
+@pytest.mark.parametrize("reset", ["after", "before"])
+def test_the_grus_candidate_is_that_of_its_variant(reset):
+    layer = rl.GRU(2, 3, reset=reset)
+    params, x, state, _ = with_lengths(layer, 9)
+    r, n = (dynamics.gate_values(layer, params, x[:1], state)[name][0] for name in "rn")
+    W_in, W_hn = params["weight_ih"][6:], params["weight_hh"][6:]
+    a = x[0] @ W_in.T + params["bias"][6:]
+    u = r * (state @ W_hn.T + params["bias_hn"]) if reset == "after" else (r * state) @ W_hn.T
+    np.testing.assert_allclose(n, np.tanh(a + u), rtol=1e-12)
+
+
+def test_gates_of_combinations_are_named_by_their_path_and_are_those_of_their_parts():
+    layer = LAYERS["mix"](2, 3)
+    params, x, state, lengths = with_lengths(layer, 10)
+    gates = dynamics.gate_values(layer, params, x, state, lengths)
+    assert list(gates) == [
+        *["layer0.forward.h", "layer0.backward.r", "layer0.backward.z", "layer0.backward.n"],
+        *["layer1.forward.i", "layer1.forward.f", "layer1.forward.g", "layer1.forward.o", "layer1.backward.h"],
+    ]
+    below, above = layer.layers
+    y, _, _ = below.forward(params["layer0"], x, state[0], lengths)
+    ahead = dynamics.gate_values(above.forward_layer, params["layer1"]["forward"], y, state[1][0], lengths)
+    np.testing.assert_array_equal(gates["layer1.forward.f"], ahead["f"])
+    # An RNN's only gate is its output, so the backward one's must be the second half of y, at the same places.
+    y, _, _ = above.forward(params["layer1"], y, state[1], lengths)
+    np.testing.assert_array_equal(gates["layer1.backward.h"], y[:, :, 2:])
+
+
+def test_saturation_counts_the_valid_values_at_either_end():
+    layer = rl.RNN(1, 2)
+    params = {"weight_ih": np.eye(2)[:, :1], "weight_hh": np.zeros((2, 2)), "bias": np.array([0.0, -3.0])}
+    x = np.arctanh(np.array([[0.95, -0.95], [0.89, 0.99], [0.3, 0.0]]))[:, :, None]
+    np.testing.assert_allclose(dynamics.gate_saturation(layer, params, x)["h"], (7 / 12, 2 / 12), rtol=1e-15)
+    # without the last step of the first sequence and all of the second: 0.95, 0.89 and twice -0.995
+    short = dynamics.gate_saturation(layer, params, x, lengths=[2, 0])["h"]
+    np.testing.assert_allclose(short, (1 / 2, 1 / 4), rtol=1e-15)
+    assert np.isnan(dynamics.gate_saturation(layer, params, x, lengths=[0, 0])["h"]).all()
+
+
+def test_the_saturation_of_a_gate_between_0_and_1_begins_at_a_tenth():
+    layer = rl.LSTM(1, 1)
+    logit = {p: np.log(p / (1 - p)) for p in (0.05, 0.15, 0.85, 0.95)}
+    params = {"weight_ih": np.zeros((4, 1)), "weight_hh": np.zeros((4, 1)), "bias": np.zeros(4)}
+    params["bias"][:] = logit[0.05], logit[0.15], np.arctanh(-0.85), logit[0.95]
+    found = dynamics.gate_saturation(layer, params, np.zeros((3, 2, 1)))
+    assert found == {"i": (1, 0), "f": (0, 0), "g": (0, 0), "o": (0, 1)}
+    params["bias"][:] = logit[0.85], logit[0.05], np.arctanh(-0.95), logit[0.15]
+    found = dynamics.gate_saturation(layer, params, np.zeros((3, 2, 1)))
+    assert found == {"i": (0, 0), "f": (1, 0), "g": (1, 0), "o": (0, 0)}
+    assert found["g"].low == 1.0
+
+
+def test_a_relu_has_no_saturation():
+    layer = rl.RNN(2, 3, activation="relu")
+    with pytest.raises(ValueError, match="activation 'sigmoid' or 'tanh'; got 'relu' for 'h'"):
+        dynamics.gate_saturation(layer, layer.init(np.random.default_rng(0)), np.zeros((3, 2, 2)))
+
+
+# ------------------------------------------------------------------------------- weights
+
+
+@given(seeds, st.integers(2, 50), st.sampled_from(["f4", "f8"]))
+def test_the_statistics_are_the_moments_written_out_element_by_element(seed, size, dtype):
+    array = np.random.default_rng(seed).gamma(2.0, size=size).astype(dtype) - 1
+    w = [float(v) for v in array]
+    mean = sum(w) / size
+    moment = {k: sum((v - mean) ** k for v in w) / size for k in (2, 3, 4)}
+    std = moment[2] ** 0.5
+    expected = mean, std, moment[3] / std**3, moment[4] / std**4 - 3
+    found = dynamics.weight_statistics(array.reshape(1, -1, 1))
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
+    assert found.std == found[1] and all(type(value) is float for value in found)
+
+
+def test_the_statistics_of_known_distributions():
+    rng = np.random.default_rng(11)
+    np.testing.assert_allclose(dynamics.weight_statistics(rng.normal(3, 2, 400_000)), (3, 2, 0, 0), atol=0.03)
+    np.testing.assert_allclose(dynamics.weight_statistics(rng.random(400_000)), (0.5, 12**-0.5, 0, -1.2), atol=0.02)
+    np.testing.assert_allclose(dynamics.weight_statistics(rng.exponential(size=400_000)), (1, 1, 2, 6), rtol=0.1)
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e-160, 1.0, 1e160, 1e300])
+def test_the_statistics_are_free_of_overflow_and_of_the_unit(scale):
+    mean, std, skewness, kurtosis = dynamics.weight_statistics(scale * np.array([0.0, 0.0, 0.0, 4.0]))
+    np.testing.assert_allclose([mean / scale, std / scale, skewness, kurtosis], [1, 3**0.5, 2 / 3**0.5, -2 / 3])
+    small = dynamics.update_ratio(scale * np.array([3.0, 4.0]), scale * np.array([3.0, 6.5]))
+    np.testing.assert_allclose(small, 0.5, rtol=1e-12)
+
+
+def test_equal_elements_have_no_shape_and_wrong_ones_no_statistics():
+    mean, std, skewness, kurtosis = dynamics.weight_statistics(np.full((3, 7), 0.1))
+    assert (mean, std) == (pytest.approx(0.1, rel=1e-15), 0.0) and np.isnan([skewness, kurtosis]).all()
+    assert dynamics.weight_statistics(np.zeros(4))[:2] == (0, 0)
+    for array in (np.array([1.0, np.nan]), np.array([1.0, -np.inf]), np.zeros(0)):
+        assert np.isnan(dynamics.weight_statistics(array)).all()
+
+
+def test_the_update_ratio_of_what_does_not_move_and_of_what_comes_from_zero():
+    w = np.array([[1.0, -2.0], [0.0, 2.0]])
+    kept = w.copy()
+    assert dynamics.update_ratio(w, w) == 0 == dynamics.update_ratio(np.zeros(2), np.zeros(2))
+    assert dynamics.update_ratio(np.zeros(2), np.ones(2)) == np.inf
+    assert dynamics.update_ratio(w, -w) == 2
+    assert np.isnan(dynamics.update_ratio(w, np.where(w > 1, np.nan, w)))
+    assert np.isnan(dynamics.update_ratio(w, w + np.inf))
+    np.testing.assert_array_equal(w, kept)
+    tiny = np.float32([1.0, 1.0]), np.float32([1.0, 1.0 + 1e-7])
+    np.testing.assert_allclose(dynamics.update_ratio(*tiny), 2**-23 / 2**0.5, rtol=1e-12)

@@ -88,7 +88,7 @@ class project_spectral_norm(Projection):  # used like a function
             W = params[path][rows]
             refuse_not_finite(path, W)
             known = _known(state.get(path), W)
-            if known and norm_bound(W, known, self.max_norm) < self.max_norm:
+            if known and norm_bound(W, known, self.max_norm) <= self.max_norm:
                 continue
             new = clip_step(W, self.max_norm, path, known.basis if known else None)
             if new.matrix is not W:

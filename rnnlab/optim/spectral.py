@@ -1,17 +1,22 @@
 """The nearest matrix with no singular value above a limit, by the cheapest way that is surely right.
 
 Let ``B = W / max_norm`` and ``G = B^T B``: what is clipped belongs to the eigenvalues of G above 1. With orthonormal
-eigenvectors V of these, and S their roots, the nearest matrix is ``W - W V (1 - 1/S) V^T``.
+eigenvectors V of these, and S their roots, the nearest matrix is ``W - W V (1 - 1/S) V^T``, for clipping the singular
+values is the projection onto a ball of the spectral norm (Kanai et al. 2017, Eqs. 12-14).
 
-A few such eigenvectors come from a block Krylov space that starts at those of the step before, without decomposing G.
-Two numbers then prove the result. With ``V^T G V = S^2`` and the residual ``R = (G V - V S^2) / S``:
+Where W has changed little, V is found without decomposing G, by subspace iteration from vectors X of the step before.
+Let them be orthonormal with ``X^T G X = D`` diagonal, V the columns with ``D > 1``, and ``R = G X - X D``. Then
 
-- W lies within ``||R||_F`` of a matrix which has S and V exactly: ``B - U R^T``, with ``U = B V / S``.
-- If ``(1 + t)^2 I - (G - V S^2 V^T)`` has a Cholesky factor, no other singular value is above ``1 + t``. Clipping
-  those between 1 and ``1 + t`` too would move B by ``t ||B||_F`` at most.
+- ``B - U (R_V / S)^T``, where ``U = B V / S``, has exactly S, U and V among its singular values and vectors.
+- ``||B - B X X^T|| <= root`` if ``root^2 I - (G - X D X^T)`` has a Cholesky factor.
+- So beside V no singular value is above ``1 + t``, t from the norm of ``[[D', R'], [R'^T, root^2]]``, D' and R' being
+  those of the columns of X that are not in V.
 
-Clipping moves no two matrices apart, so the result is wrong by ``2 ||R||_F + t ||B||_F`` at most, whatever the space
-may have missed. Where the proof fails, G is decomposed.
+A projection moves no two matrices apart, so in units of ``max_norm`` the result is wrong by at most
+``2 ||R_V/S||_F + t ||B||_F``, and its norm is at most ``1 + t + ||R_V/S||_F``. Without the proof, G is decomposed.
+
+X, D and R are in float64. If W is in float32 then G is too, for it only serves to filter X, and to be compared with a
+root that is put far enough below the number used as ``root`` for its rounding.
 """
 
 from __future__ import annotations
@@ -27,20 +32,22 @@ from rnnlab.optim.parts import norm
 __all__ = ["Clipped", "clip_singular_values", "clip_step", "norm_bound", "refuse_not_finite"]
 
 SMALL = 64  # up to this many rows or columns the full decomposition costs nothing worth saving
-FAR = 4.0  # times the limit; above, the squares in G and the difference from W would lose digits
-NEAR = 1.5  # times the limit; above, float32 has not the digits for the proof
-MOST, SPARE = 16, 8  # how many values a Krylov space is tried for, and the vectors added to their own
-CROWDED = 0.9  # squares; values that near below the limit leave a Krylov space no gap to converge by
-LARGEST = 192  # dimension of a Krylov space; beyond, decomposing G is about as cheap
+FAR = 1000.0  # times the limit, for the Frobenius norm; above, the squares in G would lose digits
+SPARE = 8  # vectors kept beside those of the values to clip, at least
+FLOOR = 0.25  # squares below need no damping: they are far enough from 1
+DEGREE = 12  # of a polynomial in G between two orthonormalizations; 12 neither overflow nor lose the small vectors
+WORK = 3.0  # products of G with a vector, per row of G; with more, decomposing G is as cheap
+START = 16  # products of G with a vector that take as long as G takes to be read once
+GAIN = 1e6  # by which what is known of one step must be improved in the next, more or less
 
 
 class Clipped(NamedTuple):
     """A clipped matrix A and what the next step may use of it."""
 
     matrix: Array
-    norm: float  # at least ||A||_2
-    basis: Array  # V (n, m), about the singular vectors of A's largest values; m = 0 where they would not help
-    rest: float  # at least ||A - A V V^T||_2
+    norm: float  # at least ||A||_2, to the digits of the result
+    basis: Array  # V (n, m) in float64, orthonormal, near singular vectors of A's largest values; m = 0 if of no help
+    rest: float  # at least ||A - A V V^T||_2, to the digits of the result
 
 
 def clip_singular_values(W: Array, max_norm: float, name: str = "W") -> tuple[Array, float]:
@@ -73,14 +80,14 @@ def clip_singular_values(W: Array, max_norm: float, name: str = "W") -> tuple[Ar
     """
     xp = namespace(W=W)
     refuse_not_finite(name, W)
-    U, s, Vt = xp.linalg.svd(W, full_matrices=False)
+    U, s, Vt = xp.linalg.svd(W.astype(xp.result_type(W.dtype, np.float64)), full_matrices=False)
     largest = float(s[0]) if s.size else 0.0
     if largest <= max_norm:
         return W, largest
     if largest > FAR * max_norm:  # as after an explosion: a difference of large numbers would leave more than the limit
-        return (U * xp.minimum(s, max_norm)) @ Vt, largest
+        return ((U * xp.minimum(s, max_norm)) @ Vt).astype(W.dtype), largest
     k = int((s > max_norm).sum())  # the same as U min(S, max_norm) V^T, and what is not clipped keeps every digit
-    return W - (U[:, :k] * (s[:k] - max_norm)) @ Vt[:k], largest
+    return (W - (U[:, :k] * (s[:k] - max_norm)) @ Vt[:k]).astype(W.dtype), largest
 
 
 def refuse_not_finite(name: str, W: Array) -> None:
@@ -104,7 +111,7 @@ def clip_step(W: Array, max_norm: float, name: str = "W", basis: Array | None = 
     Returns
     -------
     Clipped
-        ``(matrix, norm, basis, rest)``.
+        ``(matrix, norm, basis, rest)``; the matrix is W itself if there was nothing to clip.
 
     Raises
     ------
@@ -119,23 +126,31 @@ def clip_step(W: Array, max_norm: float, name: str = "W", basis: Array | None = 
     >>> second = clip_step(first.matrix + 0.01, 1.0, basis=first.basis)
     >>> round(float(np.linalg.norm(second.matrix, 2)), 6)
     1.0
+
+    References
+    ----------
+    Y. Zhou, Y. Saad, M. L. Tiago, J. R. Chelikowsky, Self-consistent-field calculations using Chebyshev-filtered
+    subspace iteration, J. Comput. Phys. 219 (2006).
     """
     xp = namespace(W=W)
     refuse_not_finite(name, W)
     if W.shape[0] < W.shape[1]:
         done = clip_step(W.T, max_norm, name, basis)
         return done._replace(matrix=done.matrix.T)
-    size = norm(name, W)
+    if W.shape[1] <= SMALL or W.dtype.kind == "c":
+        return _by_svd(xp, W, max_norm, name)
+    B = W.astype(np.float64)
+    size = norm(name, B)
     if size <= max_norm:
         return Clipped(W, size, _nothing(xp, W), size)
-    if W.shape[1] <= SMALL or float(xp.abs(W).max()) > FAR * max_norm:
+    if size > FAR * max_norm:
         return _by_svd(xp, W, max_norm, name)
-    B = W / W.dtype.type(max_norm)
-    if basis is not None and basis.shape[0] == W.shape[1] and 0 < basis.shape[1] < W.shape[1] // 4:
-        proved = _by_krylov(xp, W, B, max_norm, basis)
+    B /= max_norm
+    if basis is not None and len(basis) == W.shape[1] and 0 < basis.shape[1] < len(basis):
+        proved = _by_subspace(xp, W, B, max_norm, basis.astype(np.float64))
         if proved is not None:
             return proved
-    return _by_eigh(xp, W, B, max_norm, name)
+    return _by_eigh(xp, W, B, max_norm)
 
 
 def _by_svd(xp: Any, W: Array, max_norm: float, name: str) -> Clipped:
@@ -145,75 +160,66 @@ def _by_svd(xp: Any, W: Array, max_norm: float, name: str) -> Clipped:
 
 
 def _nothing(xp: Any, W: Array) -> Array:
-    return xp.zeros((W.shape[1], 0), W.dtype)
+    return xp.zeros((W.shape[1], 0))
 
 
-def _by_eigh(xp: Any, W: Array, B: Array, max_norm: float, name: str) -> Clipped:
-    """Decompose G, in float64: three to five times cheaper than the singular values of W."""
-    B = B.astype(np.float64)
-    values, vectors = xp.linalg.eigh(B.T @ B)  # from the smallest to the largest
-    largest = float(values[-1]) ** 0.5
-    if largest > FAR:
-        return _by_svd(xp, W, max_norm, name)
+def _by_eigh(xp: Any, W: Array, B: Array, max_norm: float) -> Clipped:
+    """Decompose G: three to five times cheaper than the singular values of W."""
+    values, vectors = xp.linalg.eigh(B.T @ B)
+    values, vectors = values[::-1], vectors[:, ::-1]  # from the largest to the smallest
     k = int((values > 1).sum())
-    m = min(k + SPARE, len(values) - 1)
-    if k > MOST or (k and float(values[-1 - m]) > CROWDED):
-        m = 0
-    top = vectors[:, ::-1].astype(W.dtype)
-    clipped = _clip(xp, W, top[:, :k], values[::-1][:k])
-    rounding = 8 * float(np.finfo(W.dtype).eps) * largest
-    rest = max(float(values[-1 - m]), 0.0) ** 0.5 + rounding
-    return Clipped(clipped, min(largest, 1.0) * max_norm, top[:, :m].copy(), min(rest, 1.0) * max_norm)
+    m = _worth_keeping(xp, values, k)
+    largest, rest = (max(float(values[i]), 0.0) ** 0.5 for i in (0, m))
+    V = vectors[:, :k]
+    clipped = _clip(W, V, B @ V, values[:k], max_norm)
+    basis = vectors[:, :m].copy()
+    return Clipped(clipped, min(largest, 1.0) * max_norm, basis, min(rest, 1.0) * max_norm)
 
 
-def _clip(xp: Any, W: Array, V: Array, squares: Array) -> Array:
+def _clip(W: Array, V: Array, BV: Array, squares: Array, max_norm: float) -> Array:
     """Return ``W - W V (1 - 1/S) V^T``."""
     if not squares.size:
         return W
-    return W - ((W @ V) * (1 - squares**-0.5).astype(W.dtype)) @ V.T
+    return (W - (max_norm * BV * (1 - squares**-0.5)) @ V.T).astype(W.dtype)
 
 
-# ------------------------------------------------------------------ a few singular values, and the proof
+# ---------------------------------------------------------------- a few singular values, and the proof
 
 
-def _by_krylov(xp: Any, W: Array, B: Array, max_norm: float, basis: Array) -> Clipped | None:
-    """Return the result with its proof, or None if there is none."""
-    G = B.T @ B
+def _by_subspace(xp: Any, W: Array, B: Array, max_norm: float, X: Array) -> Clipped | None:
+    """Return the result with its proof, or None if that is as much work as decomposing G, or there is no proof."""
     tolerance = max(1e-9, 2 * float(np.finfo(W.dtype).eps))
-    X, squares, residual = _rotated(xp, G, _orthonormal(xp, G @ (G @ basis)))
-    if float(squares[0]) < 1:  # perhaps there is nothing to clip
-        rest = 0.5 * float(squares[-1]) ** 0.5 + 0.5
-        above = _together(float(squares[0]), residual, rest**2)
-        if above < 1 and _none_above(xp, _without(G, X, squares), rest**2):
-            return Clipped(W, above * max_norm, X, rest * max_norm)
-    found = _largest(xp, G, X, tolerance * norm("B", B))
-    if found is None:
-        return None
-    V, squares, basis = found
-    if squares.size and float(squares[0]) > NEAR**2:
-        return None
-    if not _none_above(xp, _without(G, V, squares), (1 + tolerance) ** 2):
-        return None
-    return Clipped(_clip(xp, W, V, squares), max_norm, basis, max_norm)
-
-
-def _without(G: Array, V: Array, squares: Array) -> Array:
-    """Return G with its values on V lowered to 0."""
-    return G - (V * squares.astype(G.dtype)) @ V.T
-
-
-def _together(top: float, residual: float, rest: float) -> float:
-    """Bound the root of the norm of ``[[top, residual], [residual, rest]]``, blocks given by their norms."""
-    return math.sqrt(0.5 * (top + rest) + math.hypot(0.5 * (top - rest), residual))
+    left = WORK * len(X) / (X.shape[1] + START)
+    narrow = B.astype(W.dtype)
+    G = narrow.T @ narrow
+    while True:
+        X, BX, squares, R = _rotated(xp, B, X)
+        k, edge = int((squares > 1).sum()), max(float(squares[-1]), FLOOR)
+        if edge >= 1:
+            return None
+        residual, degree = norm("the residual", R[:, :k] / squares[:k] ** 0.5), float(DEGREE)
+        rest = (1 + edge**0.5) / 2
+        others = _together(float(squares[k]), norm("the residual", R[:, k:]), rest)
+        if residual > tolerance:
+            degree = 1 + math.log(2 * residual / tolerance) / float(_growth(xp, squares[-1]))
+        elif others < 1 or (k and others <= 1 + tolerance):
+            if _none_above(xp, G - (X * squares).astype(G.dtype) @ X.T.astype(G.dtype), (edge**0.5 + rest) / 2):
+                clipped = _clip(W, X[:, :k], BX[:, :k], squares[:k], max_norm)
+                return Clipped(clipped, (1.0 if k else others) * max_norm, X, rest * max_norm)
+        if degree > left:
+            return None
+        degree = math.ceil(min(degree, DEGREE))
+        left -= degree
+        X = _filtered(xp, G, X, squares, R, edge, degree)
 
 
 def norm_bound(W: Array, known: Clipped, scale: float) -> float:
     """Return an upper bound of the spectral norm of W, from what is known of a matrix A near it, without any n^3 work.
 
-    Weyl's inequality, ``||W|| <= ||A|| + ||W - A||``, first. It wastes what most steps of a training are like: a few
+    Weyl's inequality first, ``||W|| <= ||A|| + ||W - A||``. It wastes what most steps of a training are like: a few
     directions move far, the others little. So it is used a second time beside orthonormal vectors Q, which hold V and
-    the main directions of ``W - A``: there ``||W - W Q Q^T|| <= rest + ||W - A - (W - A) Q Q^T||_F``, and on Q
-    the norm is computed.
+    the main directions of ``W - A``. There ``||W - W Q Q^T|| <= rest + ||W - A - (W - A) Q Q^T||_F``; on Q, and between
+    Q and the others, the norm is computed.
 
     Parameters
     ----------
@@ -227,6 +233,11 @@ def norm_bound(W: Array, known: Clipped, scale: float) -> float:
     -------
     float
 
+    References
+    ----------
+    H. Weyl, Das asymptotische Verteilungsgesetz der Eigenwerte linearer partieller Differentialgleichungen,
+    Math. Ann. 71 (1912).
+
     Examples
     --------
     >>> import numpy as np
@@ -235,28 +246,74 @@ def norm_bound(W: Array, known: Clipped, scale: float) -> float:
     >>> np.linalg.norm(A + 0.001, 2) < norm_bound(A + 0.001, known, 1.0) < 1
     True
     """
-    E = W - known.matrix
-    moved = norm("the step", E)
-    if known.norm + moved < scale or moved > scale or known.rest >= scale or not known.basis.shape[1]:
+    xp, A = namespace(W=W), known.matrix
+    wide = xp.result_type(W.dtype, np.float64)
+    W, E = W.astype(wide), W.astype(wide) - A.astype(wide)
+    moved = norm("the step", abs(E))
+    if known.norm + moved <= scale or max(known.norm, moved) >= scale or not known.basis.shape[1]:
         return known.norm + moved
-    xp, W, E = namespace(W=W), W / W.dtype.type(scale), E / W.dtype.type(scale)
-    if len(known.basis) != W.shape[1]:
+    V, W, E = known.basis.astype(wide), W / scale, E / scale
+    if len(V) != W.shape[1]:
         W, E = W.T, E.T
-    Q = _orthonormal(xp, xp.concatenate([known.basis, E.T @ (E @ known.basis)], axis=1))
-    left = (moved / scale) ** 2 * (1 + 1e-4) - norm("the step", E @ Q) ** 2  # 1e-4: far above what rounding takes away
-    rest = known.rest / scale + max(left, 0.0) ** 0.5
+    Q = xp.linalg.qr(xp.concatenate([V, E.T @ (E @ V)], axis=1))[0]
+    rest = known.rest / scale + max((moved / scale) ** 2 - norm("the step", E @ Q) ** 2, 0.0) ** 0.5
     WQ = W @ Q
-    image = W.T @ WQ
     T = WQ.T @ WQ
-    residual = norm("the residual", image - Q @ T)
-    rounding = 1 + 16 * float(np.finfo(W.dtype).eps)
-    return rounding * scale * _together(float(_eigh(xp, T)[0][0]), residual, rest**2)
+    residual = norm("the residual", W.T @ WQ - Q @ T)
+    return scale * _together(float(xp.linalg.eigvalsh(T)[-1]), residual, rest)
 
 
-def _none_above(xp: Any, G: Array, square: float) -> bool:
-    """Whether G has no eigenvalue above one number: then the difference has a Cholesky factor."""
-    difference = -G.astype(np.float64)
-    difference[xp.arange(len(G)), xp.arange(len(G))] += square
+def _together(square: float, residual: float, rest: float) -> float:
+    """Bound the root of the norm of ``[[square, residual], [residual, rest^2]]``, blocks given by their norms."""
+    return math.sqrt((square + rest**2) / 2 + math.hypot((square - rest**2) / 2, residual))
+
+
+def _rotated(xp: Any, B: Array, X: Array) -> tuple[Array, Array, Array, Array]:
+    """Return the best eigenvectors X of G in the span of X, ``B X``, the values D from the largest, ``G X - X D``."""
+    X = xp.linalg.qr(X)[0]
+    BX = B @ X
+    values, Z = xp.linalg.eigh(BX.T @ BX)
+    values, Z = values[::-1], Z[:, ::-1]
+    X, BX = X @ Z, BX @ Z
+    return X, BX, values, B.T @ BX - X * values
+
+
+def _filtered(xp: Any, G: Array, X: Array, squares: Array, R: Array, edge: float, degree: int) -> Array:
+    """Return ``c(G) X``, c being the Chebyshev polynomial that is at most 1 on [0, edge] and grows fastest above.
+
+    It is computed as ``X c(S^2) + Y``. Y is as small as R, so that products with G in float32 give the digits of more.
+    """
+    slope = 2 / edge
+    line = slope * squares - 1
+    c_before, c = xp.ones_like(squares), line
+    before, Y = xp.zeros_like(R), slope * R
+    for _ in range(degree - 1):
+        size = xp.abs(Y).max() or 1.0
+        GY = (G @ (Y / size).astype(G.dtype)) * size
+        before, Y = Y, 2 * (slope * (GY + R * c) - Y) - before
+        c_before, c = c, 2 * line * c - c_before
+    return X * c + Y
+
+
+def _growth(xp: Any, edge: Array) -> Array:
+    """Return the logarithm by which that polynomial grows at 1, for each degree."""
+    return xp.arccosh(2 / xp.clip(edge, FLOOR, 1.0) - 1)
+
+
+def _worth_keeping(xp: Any, values: Array, k: int) -> int:
+    """Return for how many vectors the next step has the least to do, if k values are clipped; 0 if it is too much."""
+    m = xp.arange(k + SPARE, len(values) // 4)
+    if not m.size:
+        return 0
+    work = (m + START) * math.log(GAIN) / xp.maximum(_growth(xp, values[m - 1]), 1e-9)
+    best = int(work.argmin())
+    return int(m[best]) if float(work[best]) <= WORK * len(values) else 0
+
+
+def _none_above(xp: Any, G: Array, root: float) -> bool:
+    """Whether G has no eigenvalue above ``root^2``: then the difference has a Cholesky factor."""
+    difference = -G
+    difference[xp.arange(len(G)), xp.arange(len(G))] += root**2
     if xp is not np:  # CuPy returns a factor that is none, without a word
         return bool(xp.linalg.eigvalsh(difference)[0] > 0)
     try:
@@ -264,50 +321,3 @@ def _none_above(xp: Any, G: Array, square: float) -> bool:
     except np.linalg.LinAlgError:
         return False
     return True
-
-
-def _largest(xp: Any, G: Array, X: Array, most: float) -> tuple[Array, Array, Array] | None:
-    """Return the eigenvectors of G found for values above 1, the values, and vectors for the next step to start at.
-
-    None if the residual does not come below ``most``.
-    """
-    space, images = X, G @ X
-    block, last = images, np.inf
-    while space.shape[1] + X.shape[1] <= LARGEST:
-        for _ in range(2):
-            for _ in range(2):  # twice is enough for orthogonality to the digits there are
-                block = block - space @ (space.T @ block)
-                block = _orthonormal(xp, block)
-            space, block = xp.concatenate([space, block], axis=1), G @ block
-            images = xp.concatenate([images, block], axis=1)
-        values, Z = _eigh(xp, space.T @ images)
-        k = int((values > 1).sum())
-        V = space @ Z[:, :k]
-        R = (images @ Z[:, :k] - V * values[:k].astype(G.dtype)) / (values[:k] ** 0.5).astype(G.dtype)
-        residual = norm("the residual", R)
-        if residual <= most:
-            # Where G has low rank the space may run out of new directions: then these vectors prove nothing.
-            orthonormal = norm("V", V.T @ V - xp.eye(k, dtype=G.dtype)) <= 64 * float(np.finfo(G.dtype).eps)
-            return (V, values[:k], space @ Z[:, : k + SPARE]) if orthonormal else None
-        if residual > last / 2:
-            return None
-        last = residual
-    return None
-
-
-def _rotated(xp: Any, G: Array, X: Array) -> tuple[Array, Array, float]:
-    """Return the orthonormal X turned to the best eigenvectors of G in its span, their values and their residual."""
-    image = G @ X
-    values, Z = _eigh(xp, X.T @ image)
-    X, image = X @ Z, image @ Z
-    return X, values, norm("the residual", image - X * values.astype(G.dtype))
-
-
-def _eigh(xp: Any, T: Array) -> tuple[Array, Array]:
-    """Return eigenvalues from the largest to the smallest, in float64, and eigenvectors."""
-    values, Z = xp.linalg.eigh(((T + T.T) / 2).astype(np.float64))
-    return values[::-1], Z[:, ::-1].astype(T.dtype)
-
-
-def _orthonormal(xp: Any, X: Array) -> Array:
-    return xp.linalg.qr(X)[0]
