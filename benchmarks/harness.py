@@ -166,9 +166,8 @@ def _environment(threads: int) -> Any:
     new["XLA_FLAGS"] = f"--xla_cpu_multi_thread_eigen={str(threads > 1).lower()} intra_op_parallelism_threads={threads}"
     new["JAX_PLATFORMS"] = "cpu"
     old = {name: os.environ.get(name) for name in (*new, *KERNELS)}
-    for name in KERNELS:
-        if os.environ.pop(name, None) is not None:
-            print(f"{name} is not handed on: every library chooses its own kernels", file=sys.stderr)
+    if kept := [name for name in KERNELS if os.environ.pop(name, None) is not None]:
+        print(f"not handed on, so that every library chooses its own kernels: {', '.join(kept)}", file=sys.stderr)
     os.environ.update(new)
     try:
         yield

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import rnnlab
 from rnnlab.backend import BackendError
-from rnnlab.commands import InputError, compare, data, gradcheck, train
+from rnnlab.commands import InputError, compare, data, gradcheck, reproduce, sweep, train
 
 __all__ = ["main"]
 
@@ -27,7 +27,7 @@ def parser() -> argparse.ArgumentParser:
     top = _Parser(prog="rnnlab", description="Recurrent networks with hand-written backpropagation through time.")
     top.add_argument("--version", action="version", version=f"rnnlab {rnnlab.__version__}")
     commands = top.add_subparsers(metavar="command", required=True, parser_class=_Parser)
-    for module in (compare, train, gradcheck, data):
+    for module in (compare, train, reproduce, sweep, gradcheck, data):
         name = module.__name__.rpartition(".")[2]
         sub = commands.add_parser(name, help=module.HELP, description=module.DESCRIPTION)
         module.add_arguments(sub)

@@ -51,7 +51,7 @@ def cross_entropy(logits: Array, targets: Array, mask: Array | None = None) -> L
         raise ValueError(f"targets must have shape {logits.shape[:-1]}, logits' without the last; got {targets.shape}")
     if targets.dtype.kind not in "iu":
         raise ValueError(f"targets must be integers; got dtype {targets.dtype}")
-    keep, count = _entries(xp, mask, targets)
+    keep, count = _entries(xp, mask, targets, logits.real.dtype)
     shape, K = logits.shape, logits.shape[-1]
     logits, targets, keep = logits.reshape(-1, K), targets.reshape(-1), keep if keep is None else keep.reshape(-1)
     if keep is not None:
@@ -185,14 +185,14 @@ def _elementwise(prediction: Array, target: Array, mask: Array | None, *names: s
     if prediction.shape != target.shape:
         raise ValueError(f"{names[1]} must have the shape of {names[0]}, {prediction.shape}; got {target.shape}")
     target = target.astype(prediction.real.dtype, copy=False)
-    keep, count = _entries(xp, mask, target)
+    keep, count = _entries(xp, mask, target, target.dtype)
     if keep is not None:
         prediction = xp.where(keep, prediction, xp.zeros((), prediction.dtype))
         target = xp.where(keep, target, xp.zeros((), target.dtype))
     return xp, prediction, target, keep, count
 
 
-def _entries(xp: Any, mask: Array | None, target: Array) -> tuple[Array | None, Any]:
+def _entries(xp: Any, mask: Array | None, target: Array, dtype: Any) -> tuple[Array | None, Any]:
     """Return the mask as booleans of the shape of ``target``, and how many entries count."""
     if mask is None:
         if target.size == 0:
@@ -202,11 +202,11 @@ def _entries(xp: Any, mask: Array | None, target: Array) -> tuple[Array | None, 
         raise ValueError(f"mask must have shape {target.shape} or that of its leading axes; got {mask.shape}")
     keep = xp.broadcast_to((mask != 0).reshape(mask.shape + (1,) * (target.ndim - mask.ndim)), target.shape)
     count = keep.sum()
-    if xp.__name__ == "numpy":
-        count = int(count)
-        if count == 0:
-            raise ValueError("mask must leave at least one entry; it masks all of them")
-    return keep, count
+    if xp.__name__ != "numpy":  # a number would make the host wait, and an array of integers would widen float32
+        return keep, count.astype(dtype)
+    if count == 0:
+        raise ValueError("mask must leave at least one entry; it masks all of them")
+    return keep, int(count)
 
 
 def _check_classes(xp: Any, targets: Array, K: int) -> None:

@@ -159,7 +159,7 @@ RNN_BUGS = [
     Bug("weight transposed", "cells.rnn", 'xp.dot(params["weight_hh"].T, da, dh)', 'xp.dot(params["weight_hh"], da, dh)', "rnn"),
     Bug("recurrent path cut", "cells.rnn", 'xp.dot(params["weight_hh"].T, da, dh)', "dh *= 0", "rnn"),
     Bug("weight gradient one step late", "cells.rnn", "as_columns(h[:-1])", "as_columns(h[1:])", "rnn"),
-    Bug("weight gradient transposed", "cells.rnn", "da @ as_columns(h[:-1]).T", "as_columns(h[:-1]) @ da.T", "rnn"),
+    Bug("weight gradient transposed", "cells.rnn", "product(xp, da, as_columns(h[:-1]).T)", "product(xp, as_columns(h[:-1]), da.T)", "rnn"),
     Bug("recurrence adds to dh", "cells.rnn", 'xp.dot(params["weight_hh"].T, da, dh)', 'dh += xp.dot(params["weight_hh"].T, da, room)', "rnn"),
 ]  # fmt: skip
 

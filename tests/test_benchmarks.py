@@ -14,9 +14,17 @@ import pytest
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # benchmarks/ is not installed
 
-from benchmarks import cells, harness, peers, training  # noqa: E402
+from benchmarks import KERNELS, breakdown, cells, harness, peers, training  # noqa: E402
+from rnnlab.recurrent import loop  # noqa: E402
 
 TINY = (2, 3, 4, 5)
+
+
+@pytest.fixture(autouse=True)
+def no_chosen_kernels(monkeypatch):
+    """What is printed about these variables where they are set has a test of its own."""
+    for name in KERNELS:
+        monkeypatch.delenv(name, raising=False)
 
 
 def failing_side(*problem):
@@ -39,7 +47,9 @@ def other_side(*problem):
 def environment_side():
     """What a side sees of its thread settings."""
     names = ["OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "XLA_FLAGS"]
-    return lambda: [os.environ[name] for name in names], lambda result: {"threads": np.array(result)}
+    kernels = [name for name in KERNELS if name in os.environ]
+    seen = [os.environ[name] for name in names]
+    return lambda: None, lambda _: {"threads": np.array(seen), "kernels": np.array(kernels)}
 
 
 # ---------------------------------------------------------------------------- pure functions
@@ -173,6 +183,131 @@ def test_numpy_ml_names_there_and_back(name):
         np.testing.assert_array_equal(back[key], value)
 
 
+# ------------------------------------------------------------------------------ the breakdown
+
+
+class Counting:
+    """The stand-in for NumPy; writes down what is asked of it."""
+
+    def __init__(self):
+        self.names, self.numpy = [], breakdown.stand_in(breakdown.no_product)
+
+    def __getattr__(self, name):
+        self.names.append(name)
+        return getattr(self.numpy, name)
+
+
+@pytest.fixture
+def small_limits(monkeypatch):
+    """Several chunks of slopes and both ways of the input product at shapes small enough for a test."""
+    monkeypatch.setattr(loop, "CHUNK", 300)
+    monkeypatch.setattr(loop, "COLUMNS", 8)
+
+
+@pytest.mark.parametrize("cell", cells.LAYERS)
+def test_without_products_the_loop_sees_no_recurrent_weights(cell, monkeypatch):
+    problem = cells.problem
+
+    def da(xp, factor):
+        def changed(*spec):
+            params, x, dy = problem(*spec)
+            return {**params, "weight_hh": factor * params["weight_hh"]}, x, dy
+
+        monkeypatch.setattr(cells, "problem", changed)
+        return breakdown.without_products(cell, 3, 4, 5, 6, xp)()
+
+    first, second = da(None, 1.0), da(None, -0.5)
+    np.testing.assert_array_equal(first, second)
+    assert np.any(first)
+    assert np.abs(da(np, 1.0) - da(np, -0.5)).max() > 0.1  # with products it does
+
+
+@pytest.mark.parametrize("N", [1, 2, 7])
+@pytest.mark.parametrize("cell", cells.LAYERS)
+def test_the_loop_of_two_numbers_makes_as_many_calls(cell, N, small_limits):
+    T, D, H = 9, 3, 5
+    counts = []
+    for shape, own in [((N, T, D, H), None), ((1, T, 1, breakdown.FEW), cells.LAYERS[cell](D, H).cell)]:
+        step = breakdown.without_products(cell, *shape, counting := Counting())
+        counting.names.clear()
+        if own is None:
+            step()
+        else:
+            with breakdown.calls_as_with(own, N):
+                step()
+        counts.append(counting.names)
+    assert counts[0] == counts[1]
+    assert counts[0].count("dot") >= 2 * T
+    assert (loop.CHUNK, loop.COLUMNS) == (300, 8)
+
+
+@pytest.mark.parametrize("N", [1, 2, 7])
+@pytest.mark.parametrize("cell", cells.LAYERS)
+def test_the_products_timed_are_all_that_the_step_asks_for(cell, N, small_limits, monkeypatch):
+    T, D, H = 9, 3, 5
+    flops = []
+
+    class Spy:
+        def __getattr__(self, name):
+            def product(a, b, out):
+                steps = a.shape[0] if a.ndim == 3 else b.shape[0] if b.ndim == 3 else 1
+                flops.append(steps * a.shape[-2] * a.shape[-1] * b.shape[-1])
+                return getattr(np, name)(a, b, out)
+
+            return product if name in ("dot", "matmul") else getattr(np, name)
+
+    recurrent, over_steps = breakdown.products(cell, N, T, D, H)
+    monkeypatch.setattr(breakdown, "np", Spy())
+    GH = len(cells.LAYERS[cell](D, H).cell.gates) * H
+    recurrent()
+    assert flops == 2 * T * [GH * H * N]
+    flops.clear()
+    over_steps()
+    assert sum(flops) == GH * T * N * (H + 3 * D)
+
+
+@pytest.mark.parametrize(("N", "K"), [(1, 25), (4, 2)])
+def test_the_copies_timed_are_the_loops(N, K, monkeypatch):
+    T, H = 7, 5
+    monkeypatch.setattr(loop, "CHUNK", K * 5 * H * N)
+    of_states, of_da = breakdown.copies("lstm", N, T, 3, H)
+    da = of_da()
+    assert da.shape == (4 * H, T, N) and np.all(da == 1)
+    assert [a.shape for a in of_states()] == [(T, N, H), (H, T * N)]
+
+
+def test_the_parts_add_up():
+    ms = {"rnnlab": 10.0, "loop": 4.0, "calls": 1.0, "recurrent": 2.0, "over_steps": 3.0, "states": 0.25, "da": 0.5}
+    figures = breakdown.parts(ms)
+    assert figures == {
+        "rnnlab_ms": 10.0,
+        "recurrent_ms": 2.0,
+        "over_steps_ms": 3.0,
+        "elementwise_ms": 2.5,
+        "calls_ms": 1.0,
+        "copies_ms": 0.75,
+        "rest_ms": 0.75,
+    }
+
+
+def test_the_breakdown_prints_a_table_and_writes_records(tmp_path, capsys):
+    path = tmp_path / "parts.json"
+    arguments = (
+        "--without-torch --shapes 16,20,24,32 --rounds 3 --seconds 0.02 --threads 1 --quantile 0.1 --json".split()
+    )
+    assert harness.run(breakdown.main, [*arguments, str(path)]) == 0
+    records = json.loads(path.read_text())
+    assert [r["cell"] for r in records] == list(cells.LAYERS)
+    for r in records:
+        times = [r[f"{name}_ms"] for name in breakdown.PARTS]
+        assert list(r)[5:] == ["rnnlab_ms", *(f"{name}_ms" for name in breakdown.PARTS), "torch_ms"]
+        assert sum(times) == pytest.approx(r["rnnlab_ms"]) and r["torch_ms"] is None
+        assert all(ms > 0 for ms in (r["recurrent_ms"], r["over_steps_ms"], r["calls_ms"], r["copies_ms"]))
+        assert min(r["elementwise_ms"], r["rest_ms"]) > -0.5 * r["rnnlab_ms"]  # other programs may run too
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 5 and all(line.count("%") == len(breakdown.PARTS) for line in lines[2:])
+
+
 # --------------------------------------------------------------------- processes, command line
 
 
@@ -211,6 +346,19 @@ def test_the_thread_count_reaches_the_sides_and_leaves_this_process_alone():
         seen = sides.ask("a", "result")["threads"]
     assert list(seen[:2]) == ["1", "1"] and "intra_op_parallelism_threads=1" in seen[2]
     assert dict(os.environ) == before
+
+
+def test_chosen_kernels_are_not_handed_on_and_one_line_says_so(monkeypatch, capsys):
+    monkeypatch.setenv(KERNELS[0], "Haswell")
+    monkeypatch.setenv(KERNELS[1], "512")
+    before = dict(os.environ)
+    with harness.Sides({"a": environment_side, "b": environment_side}, 1) as sides:
+        sides.load()
+        assert [sides.ask(name, "result")["kernels"].size for name in "ab"] == [0, 0]
+    assert dict(os.environ) == before
+    out, error = capsys.readouterr()
+    assert out == "" and error.count("\n") == 1
+    assert f": {KERNELS[0]}, {KERNELS[1]}\n" in error and not any(name in error for name in KERNELS[2:])
 
 
 @pytest.mark.parametrize("name", ["cells", "training"])

@@ -245,6 +245,82 @@ def test_a_limit_takes_the_first_of_the_training_data_and_leaves_the_rest(data_r
     assert len(music.train.rolls) == 9 and len(music.test.rolls) == 77
 
 
+def test_a_limit_of_what_is_held_out_leaves_the_training_data(data_root):
+    digits = problem_of("mnist", data_root, data={"held_out_limit": 50, "valid_share": 0.1})
+    assert (len(digits.train.y), len(digits.valid.y), len(digits.test.y)) == (
+        54_001,
+        50,
+        50,
+    )  # shares are rounded by class
+    words = problem_of("ptb", data_root, data={"held_out_limit": 500, "limit": 3000})
+    assert [len(source.tokens) for source in (words.train, words.valid, words.test)] == [3000, 500, 500]
+
+
+def test_a_small_vocabulary_keeps_the_frequent_words_and_makes_the_others_unknown(data_root):
+    whole, small = problem_of("ptb", data_root), problem_of("ptb", data_root, data={"vocabulary": 100})
+    assert small.model.embedding.vocab_size == 100 and small.test.tokens.max() == 99
+    frequent = whole.test.tokens < 100
+    np.testing.assert_array_equal(small.test.tokens[frequent], whole.test.tokens[frequent])
+    (unknown,) = np.unique(small.test.tokens[~frequent])
+    assert rl.data.penn_treebank(data_root).vocabulary[unknown] == "<unk>"
+
+
+def test_tunes_are_cut_into_pieces_that_predict_every_frame_once(data_root):
+    whole, cut = problem_of("jsb", data_root), problem_of("jsb", data_root, data={"length": 20})
+    assert max(len(roll) for roll in cut.train.rolls) == 21
+    first = whole.train.rolls[0]
+    joined = [cut.train.rolls[0][:1]]
+    for roll in cut.train.rolls[: -(-(len(first) - 1) // 20)]:
+        joined.append(roll[1:])
+    np.testing.assert_array_equal(np.concatenate(joined), first)
+    assert sum(len(r) - 1 for r in cut.train.rolls) == sum(len(r) - 1 for r in whole.train.rolls)
+    assert len(cut.test.rolls) == 77 and len(cut.test.rolls[0]) == len(whole.test.rolls[0])
+
+
+@pytest.mark.parametrize("name", ["mnist-pixels", "mnist-permuted"])
+def test_digits_of_fewer_pixels_are_means_of_squares_in_one_order(name, data_root):
+    small = problem_of(name, data_root, data={"length": 49, "limit": 30})
+    image = rl.data.mnist(data_root).train.x[:, 7]  # rows
+    means = image.reshape(7, 4, 7, 4).mean(axis=(1, 3)).ravel()
+    order = np.random.default_rng(0).permutation(49) if name == "mnist-permuted" else np.arange(49)
+    assert small.train.x.shape == (49, 30, 1)
+    np.testing.assert_allclose(small.train.x[:, 7, 0], means[order], rtol=1e-5)
+    whole = problem_of(name, data_root, data={"length": 784, "limit": 30})
+    as_ = name.removeprefix("mnist-")
+    np.testing.assert_array_equal(whole.train.x, rl.data.mnist(data_root, as_).train.x[:, :30])
+    with pytest.raises(ValueError, match="must be one of 16, 49, 196, 784; got 50"):
+        problem_of(name, data_root, data={"length": 50})
+
+
+def test_the_forecast_may_be_judged_by_the_absolute_error_on_a_split_by_shares(data_root):
+    keys = {"horizon": 5, "context": 7, "split": "70/15/15", "limit": 300, "held_out_limit": 200}
+    problem = problem_of("ettm1", data_root, data={**keys, "measure": "absolute"})
+    assert problem.measure.name == "mean absolute error"
+    squared = problem_of("ettm1", data_root, data=keys)
+    params = problem.model.init(np.random.default_rng(0))
+    x, y = problem.test.epoch(np.random.default_rng(0))[0][0]
+    error = problem.model.predict(params, x) - y
+    np.testing.assert_allclose(problem.model.loss(params, (x, y))[0], np.abs(error).mean())
+    trained = [p.model.loss_and_grads(params, (x, y))[0] for p in (problem, squared)]
+    np.testing.assert_allclose(trained, (error**2).mean())
+    assert squared.measure.name == "mean squared error"
+    values = rl.data.ettm1(data_root).values
+    part = (values[48_776:48_976] - values[:48_776].mean(axis=0)) / values[:48_776].std(axis=0)
+    np.testing.assert_allclose(problem.valid.values, part)
+
+
+def test_embedded_words_go_on_times_their_factor_and_so_does_their_gradient():
+    model = problem_of("copying", embedding_factor=0.25, embedding=4).model
+    plain = problem_of("copying", embedding=4).model
+    params = model.init(np.random.default_rng(0))
+    batch = tuple(np.random.default_rng(1).integers(0, 10, (2, 5, 3)))
+    smaller = {**params, "embedding": {"weight": 0.25 * params["embedding"]["weight"]}}
+    (loss, grads, _), (other, others, _) = model.loss_and_grads(params, batch), plain.loss_and_grads(smaller, batch)
+    np.testing.assert_allclose(loss, other, rtol=1e-12)
+    np.testing.assert_allclose(grads["embedding"]["weight"], 0.25 * others["embedding"]["weight"], rtol=1e-9)
+    assert rl.check_gradients(lambda p: model.loss_and_grads(p, batch)[:2], params).passed
+
+
 def test_dropout_acts_around_the_layers_of_a_language_model_and_between_them():
     model = problem_of("copying", dropout=0.3, layers=2, embedding=7).model
     assert model.dropout.rate == model.recurrent.dropout.rate == 0.3 and model.embedding.embedding_size == 7
@@ -284,6 +360,7 @@ def test_the_perplexity_of_a_uniform_guess_is_the_number_of_words(data_root):
         ("length = 12", "length = 1", "[data] length must be at least 2; got 1"),
         ("length = 12", "context = 12", "[data] context does not go with name = 'adding', which has length, batches"),
         ("hidden = 5", "embedding = 5", "[model] embedding goes with data made of symbols"),
+        ("hidden = 5", "embedding_factor = 0.5", "[model] embedding_factor goes with data made of symbols"),
         ("hidden = 5", "dropout = 0.5", "[model] dropout acts between layers"),
         ("clip_global_norm = 1.0", "project_spectral_norm = 1.0\nproject_only = 'w_x'", "[optimizer] "),
         ('"adding"', '"ucr:Nothing"', "there is no data set 'Nothing' in"),

@@ -96,7 +96,10 @@ ACCEPTED = {
     "optimizer.l1": ["half"], "optimizer.l2": ["half"], "optimizer.centralize": ["true"], "optimizer.wgn": ["true"],
     "optimizer.block_normalize": ["true"], "optimizer.clip_value": ["half"], "optimizer.clip_norm": ["half"],
     "optimizer.clip_global_norm": ["half"], "optimizer.project_spectral_norm": ["half"],
-    "optimizer.project_only": ["string"], "optimizer.schedule": ["table"],
+    "optimizer.project_only": ["string"], "optimizer.wgn_only": ["string", "list"],
+    "optimizer.wgn_eps": ["zero", "half"],
+    "optimizer.wgn_center": ["true"], "optimizer.gradient_factor": ["half"], "model.embedding_factor": ["half"],
+    "model.recurrent_scale": ["half"], "model.input_scale": ["half"], "optimizer.schedule": ["table"],
     "training.seed": ["zero"], "monitor.max_share": ["half"],
 }  # fmt: skip
 
@@ -136,6 +139,9 @@ def test_keys_that_contradict_each_other_or_say_nothing_are_refused():
     refused(with_(model={"cell": "gru", "activation": "tanh"}), "[model] activation goes with cell = 'rnn'")
     refused(with_(model={"cell": "rnn", "forget_bias": 1}), "[model] forget_bias goes with cell = 'lstm'")
     refused(with_(optimizer={"project_only": "weight_hh"}), "project_only goes with project_spectral_norm")
+    refused(with_(optimizer={"wgn_eps": 0.1}), "[optimizer] wgn_eps goes with wgn = true, which is missing")
+    refused(with_(optimizer={"wgn": False, "wgn_center": False}), "wgn_center goes with wgn = true")
+    refused(with_(model={"input_scale": 0.1}), "[model] input_scale goes with input_init, which is missing")
 
 
 def test_the_quantities_of_the_monitor_are_checked_by_name():
@@ -244,6 +250,33 @@ def test_options_reach_the_update():
     assert tuple(optimizer_of(update="adam", betas=[0.5, 0.6]).update.betas) == (0.5, 0.6)
 
 
+def test_options_reach_weight_gradient_normalization():
+    (part,) = optimizer_of(wgn=True).transforms
+    assert vars(part) == vars(rl.optim.normalize_weight_gradients())
+    options = {"eps": 0.01, "denominator": "sqrt(var+eps)", "center": False, "per": "gate"}
+    (part,) = optimizer_of(wgn=True, **{f"wgn_{key}": value for key, value in options.items()}).transforms
+    assert {**vars(part), "only": None} == {**options, "only": None}
+
+
+def test_weight_gradient_normalization_of_some_arrays_leaves_the_others():
+    rng = np.random.default_rng(0)
+    params = {name: rng.normal(size=(3, 2)) for name in ("weight_ih", "weight_hh", "bias")}
+    grads = {name: rng.normal(size=(3, 2)) for name in params}
+    optimizer = optimizer_of(wgn=True, wgn_only=["weight_ih", "weight_hh"], wgn_eps=0)
+    new, _ = optimizer.step(params, grads, optimizer.init(params))
+    np.testing.assert_allclose(new["bias"], params["bias"] - 0.5 * grads["bias"])
+    for name in ("weight_ih", "weight_hh"):
+        g = grads[name]
+        np.testing.assert_allclose(new[name], params[name] - 0.5 * (g - g.mean()) / g.std())
+
+
+def test_the_gradients_of_a_sum_over_time_are_clipped_as_such():
+    params, grads = {"w": np.zeros(1)}, {"w": np.array([0.2])}
+    for T, step in ((1.0, 0.2), (35.0, 5.0)):
+        optimizer = optimizer_of(gradient_factor=T, clip_global_norm=5.0, learning_rate=1.0)
+        np.testing.assert_allclose(optimizer.step(params, grads, optimizer.init(params))[0]["w"], -step)
+
+
 @pytest.mark.parametrize(("cell", "only"), [("gru", "weight_hn"), ("lstm", "weight_hh"), ("rnn", "weight_hh")])
 def test_what_is_projected_depends_on_the_cell_unless_it_is_said(cell, only):
     assert optimizer_of(cell, project_spectral_norm=1.5).projections[0].only == only
@@ -261,6 +294,11 @@ def test_schedules_give_their_rates():
     assert rate(name="cosine", steps=10, final=0.1)(10) == pytest.approx(0.1)
     assert rate(warmup=4)(0) == 0.125 and rate(warmup=4)(9) == 0.5
     assert rate(name="step_decay", factor=0.5, every=10, warmup=4)(14) == 0.25
+    assert [rate(name="step_decay", factor=0.5, every=10, hold=20)(k) for k in (0, 29, 30, 45)] == [
+        *[0.5, 0.5, 0.25, 0.125],
+    ]
+    assert rate(name="step_decay", factor=0.5, every=10, hold=20, warmup=4)(33) == 0.5
+    assert rate(name="step_decay", factor=0.5, every=10, hold=20, warmup=4)(34) == 0.25
     plateau = optimizer_of(schedule={"name": "reduce_on_plateau", "patience": 2, "warmup": 4})
     assert isinstance(plateau.update.learning_rate, rl.optim.schedules.reduce_on_plateau)
     assert plateau.update.learning_rate.patience == 2 and plateau.update.learning_rate(0) == 0.125
@@ -302,3 +340,11 @@ def test_layers_are_stacked_and_have_both_directions():
 def test_the_recurrent_matrix_is_drawn_as_told():
     W = layers_of(cell="rnn", hidden=4, recurrent_init="identity").init(np.random.default_rng(0))["weight_hh"]
     np.testing.assert_array_equal(W, np.eye(4))
+    layer = layers_of(cell="gru", hidden=40, recurrent_init="orthogonal", recurrent_scale=0.5, input_init="normal",
+                      input_scale=3.0, bias=False, input_size=50)  # fmt: skip
+    params = layer.init(np.random.default_rng(0))
+    for block in np.split(params["weight_hh"], 3):
+        np.testing.assert_allclose(block @ block.T, 0.25 * np.eye(40), atol=1e-12)
+    assert 2.8 < params["weight_ih"].std() < 3.2 and "bias" not in params
+    drawn = layers_of(cell="rnn", input_init="uniform", input_scale=0.02).init(np.random.default_rng(0))["weight_ih"]
+    assert 0.018 < drawn.max() <= 0.02 and -0.02 <= drawn.min() < -0.018

@@ -13,12 +13,12 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # Each floor may import from those below it and from its own.
 FLOORS = [
     ["backend"],
-    ["activations", "initializers"],
+    ["activations", "initializers", "kernels"],
     ["cells"],
     ["recurrent"],
     ["layers", "losses", "combinators"],
     ["models"],
-    ["optim", "gradcheck", "gates"],
+    ["optim", "gradcheck", "gates", "memory", "capture"],
     ["dynamics"],
     ["training", "checkpoint", "data", "monitor"],
     ["experiments", "interop", "plots", "report"],

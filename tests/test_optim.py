@@ -295,7 +295,8 @@ def test_scale_and_shift_of_the_gradient_do_not_matter(seed, scale, shift):
 def test_it_is_the_block_normalized_centred_gradient(seed):
     g = np.random.default_rng(seed).normal(size=(4, 5)) + 1
     block = changed(optim.block_normalize_gradients(), g - g.mean())
-    np.testing.assert_allclose(changed(exact, g), np.sqrt(20) * block, rtol=1e-12)
+    # An entry near the mean is a small difference of numbers near 1: its error is theirs, whatever its own size.
+    np.testing.assert_allclose(changed(exact, g), np.sqrt(20) * block, rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.parametrize("eps", [0.0, 1e-5])

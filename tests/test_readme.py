@@ -24,7 +24,7 @@ def test_the_two_commands_are_one_line_each_and_set_up_everything():
             "python3 -m venv --without-pip .venv && python3 -m pip --python .venv/bin/python install"
         )
     assert first.endswith("&& .venv/bin/rnnlab compare")
-    assert second.endswith("&& .venv/bin/python -m pytest")
+    assert second.endswith("&& .venv/bin/python -m pytest -n auto")
 
 
 def test_every_file_that_the_readme_names_is_there():

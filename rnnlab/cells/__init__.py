@@ -34,6 +34,14 @@ What `rnnlab.recurrent` asks of a cell (T steps, N sequences, H hidden units, G 
     After the loop: the gradients of ``weight_hh`` and of the cell's own parameters, each as one
     product over all steps. ``da (da_blocks*H, T*N)`` has a column for each step of each sequence; on
     return its first ``G*H`` rows hold the gradient that reaches ``W_ih x + b``.
+``kernels``
+    Whether the cell has its step as GPU kernels too: the two below. Their source stands at the head of
+    each cell's file, in the names of the equations; ``alive (N,)``, or True, says which sequences go on.
+``launch_forward(xp, params, a, state, new, cache, s, alive)``
+    `forward`, with room ``s (G*H, N)`` for the product; a sequence that has ended keeps its state.
+``launch_backward(xp, tape, t, dy, da, d, room, alive)``
+    `slopes` and `backward` of step t. The gradient of the new h is ``dy + d[0] + room``; on return that of
+    the h before is ``d[0] + room``, where ``room (H, N)`` is what came through ``weight_hh``.
 """
 
 from rnnlab.cells.gru import GRUCell

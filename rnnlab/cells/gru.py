@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from rnnlab.backend import Array
 from rnnlab.cells.blocks import as_columns, blocks
+from rnnlab.kernels import Kernel, product
 
 __all__ = ["GRUCell"]
 
@@ -18,6 +19,89 @@ class Work(NamedTuple):
     n: Array
     b_hn: Array  # (H, N)
     half: Array
+
+
+FORWARD_AFTER = Kernel(
+    "gru_after_forward",
+    "raw T s, T b_hn, T h, bool alive",
+    "raw T a, T h_new, T u",
+    """
+    const T gate_r = sigmoid(a[GATE(0)] + s[GATE(0)]);
+    const T gate_z = sigmoid(a[GATE(1)] + s[GATE(1)]);
+    const T next_u = s[GATE(2)] + b_hn;
+    const T gate_n = tanh(a[GATE(2)] + gate_r * next_u);
+    a[GATE(0)] = gate_r;
+    a[GATE(1)] = gate_z;
+    a[GATE(2)] = gate_n;
+    u = next_u;
+    h_new = alive ? (1 - gate_z) * gate_n + gate_z * h : h;
+    """,
+)
+BACKWARD_AFTER = Kernel(
+    "gru_after_backward",
+    "raw T gates, T h, T u, T dy, T room, bool alive",
+    "raw T da, T dh",
+    """
+    const T r = gates[GATE(0)], z = gates[GATE(1)], gate_n = gates[GATE(2)];
+    const T dh_new = dh + room + dy;
+    const T dh_in = alive ? dh_new : 0;
+    const T da_n = dh_in * (1 - z) * (1 - gate_n * gate_n);
+    da[GATE(0)] = da_n * u * r * (1 - r);
+    da[GATE(1)] = dh_in * (h - gate_n) * z * (1 - z);
+    da[GATE(2)] = da_n * r;
+    da[GATE(3)] = da_n;
+    dh = alive ? dh_in * z : dh_new;
+    """,
+)
+FORWARD_BEFORE = (
+    Kernel(
+        "gru_before_forward_gates",
+        "raw T s, T h",
+        "raw T a, T v",
+        """
+        const T gate_r = sigmoid(a[GATE(0)] + s[GATE(0)]);
+        a[GATE(0)] = gate_r;
+        a[GATE(1)] = sigmoid(a[GATE(1)] + s[GATE(1)]);
+        v = gate_r * h;
+        """,
+    ),
+    Kernel(
+        "gru_before_forward_state",
+        "raw T s, T h, bool alive",
+        "raw T a, T h_new",
+        """
+        const T gate_z = a[GATE(1)];
+        const T gate_n = tanh(a[GATE(2)] + s[GATE(2)]);
+        a[GATE(2)] = gate_n;
+        h_new = alive ? (1 - gate_z) * gate_n + gate_z * h : h;
+        """,
+    ),
+)
+BACKWARD_BEFORE = (
+    Kernel(
+        "gru_before_backward_state",
+        "raw T gates, T h, T dy, T room, bool alive",
+        "raw T da, T dh",
+        """
+        const T z = gates[GATE(1)], gate_n = gates[GATE(2)];
+        const T dh_new = dh + room + dy;
+        const T dh_in = alive ? dh_new : 0;
+        da[GATE(1)] = dh_in * (h - gate_n) * z * (1 - z);
+        da[GATE(2)] = dh_in * (1 - z) * (1 - gate_n * gate_n);
+        dh = alive ? dh_in * z : dh_new;
+        """,
+    ),
+    Kernel(
+        "gru_before_backward_reset",
+        "raw T gates, T h, T dv",
+        "raw T da, T dh",
+        """
+        const T r = gates[GATE(0)];
+        da[GATE(0)] = dv * h * r * (1 - r);
+        dh += dv * r;
+        """,
+    ),
+)
 
 
 class GRUCell:
@@ -65,6 +149,7 @@ class GRUCell:
 
     gates = ("r", "z", "n")
     states = ("h",)
+    kernels = True
 
     def __init__(self, hidden_size: int, reset: str = "after") -> None:
         if reset not in ("after", "before"):
@@ -180,14 +265,45 @@ class GRUCell:
         a *= half
         a += half
 
+    # ------------------------------------------------------------------------- both, as kernels
+
+    def launch_forward(
+        self, xp: Any, params: Any, a: Array, state: Any, new: Any, cache: Any, s: Array, alive: Any
+    ) -> None:
+        """`forward` as one product and one kernel, or with ``reset="before"`` two of each."""
+        W_hh, H, (h,) = params["weight_hh"], self.hidden_size, state
+        if self.reset == "after":
+            b_hn = params["bias_hn"][:, None] if "bias_hn" in params else 0
+            product(xp, W_hh, h, s)
+            FORWARD_AFTER(s, b_hn, h, alive, a, *new, *cache)
+            return
+        product(xp, W_hh[: 2 * H], h, s[: 2 * H])
+        FORWARD_BEFORE[0](s, h, a, *cache)
+        product(xp, W_hh[2 * H :], cache[0], s[2 * H :])
+        FORWARD_BEFORE[1](s, h, alive, a, *new)
+
+    def launch_backward(
+        self, xp: Any, tape: Any, t: int, dy: Array, da: Array, d: Any, room: Array, alive: Any
+    ) -> None:
+        """`slopes` and `backward` as one kernel and one product, or with ``reset="before"`` two of each."""
+        W_hh, H, gates, h = tape.params["weight_hh"], self.hidden_size, tape.gates[t], tape.states[0][t]
+        if self.reset == "after":
+            BACKWARD_AFTER(gates, h, tape.cache[0][t], dy, room, alive, da, *d)
+            product(xp, W_hh.T, da[: 3 * H], room)
+            return
+        BACKWARD_BEFORE[0](gates, h, dy, room, alive, da, *d)
+        product(xp, W_hh[2 * H :].T, da[2 * H :], room)
+        BACKWARD_BEFORE[1](gates, h, room, da, *d)
+        product(xp, W_hh[: 2 * H].T, da[: 2 * H], room)
+
     def weight_gradients(self, xp: Any, da: Array, tape: Any) -> dict[str, Array]:
         """``dW_hr, dW_hz`` from h; ``dW_hn`` from h and ``du``, or from ``v = r*h`` and ``da_n``."""
         H = self.hidden_size
         (h,), (cache,) = tape.states, tape.cache
         if self.reset == "before":
-            weight_rz = da[: 2 * H] @ as_columns(h[:-1]).T
-            return {"weight_hh": xp.concatenate([weight_rz, da[2 * H :] @ as_columns(cache).T])}
-        grads = {"weight_hh": da[: 3 * H] @ as_columns(h[:-1]).T}
+            weight_rz = product(xp, da[: 2 * H], as_columns(h[:-1]).T)
+            return {"weight_hh": xp.concatenate([weight_rz, product(xp, da[2 * H :], as_columns(cache).T)])}
+        grads = {"weight_hh": product(xp, da[: 3 * H], as_columns(h[:-1]).T)}
         if "bias_hn" in tape.params:
             grads["bias_hn"] = da[2 * H : 3 * H].sum(axis=1)
         da[2 * H : 3 * H] = da[3 * H :]  # du has served; da_n is what reaches W_in x

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from rnnlab.backend import Array
 from rnnlab.cells.blocks import as_columns, blocks
+from rnnlab.kernels import Kernel, product
 
 __all__ = ["LSTMCell"]
 
@@ -16,6 +17,45 @@ class Work(NamedTuple):
     room: Array
     scale: Array
     shift: Array
+
+
+FORWARD = Kernel(
+    "lstm_forward",
+    "raw T s, T h, T c, bool alive",
+    "raw T a, T h_new, T c_new, T tanh_c",
+    """
+    const T gate_i = sigmoid(a[GATE(0)] + s[GATE(0)]);
+    const T gate_f = sigmoid(a[GATE(1)] + s[GATE(1)]);
+    const T gate_g = tanh(a[GATE(2)] + s[GATE(2)]);
+    const T gate_o = sigmoid(a[GATE(3)] + s[GATE(3)]);
+    const T next_c = gate_f * c + gate_i * gate_g;
+    const T next_tanh_c = tanh(next_c);
+    a[GATE(0)] = gate_i;
+    a[GATE(1)] = gate_f;
+    a[GATE(2)] = gate_g;
+    a[GATE(3)] = gate_o;
+    tanh_c = next_tanh_c;
+    c_new = alive ? next_c : c;
+    h_new = alive ? gate_o * next_tanh_c : h;
+    """,
+)
+BACKWARD = Kernel(
+    "lstm_backward",
+    "raw T gates, T c, T tanh_c, T dy, T room, bool alive",
+    "raw T da, T dh, T dc",
+    """
+    const T gate_i = gates[GATE(0)], gate_f = gates[GATE(1)], gate_g = gates[GATE(2)], gate_o = gates[GATE(3)];
+    const T dh_new = dh + room + dy;
+    const T dh_in = alive ? dh_new : 0;
+    const T dc_in = alive ? dc + dh_in * gate_o * (1 - tanh_c * tanh_c) : 0;
+    da[GATE(0)] = dc_in * gate_g * gate_i * (1 - gate_i);
+    da[GATE(1)] = dc_in * c * gate_f * (1 - gate_f);
+    da[GATE(2)] = dc_in * gate_i * (1 - gate_g * gate_g);
+    da[GATE(3)] = dh_in * tanh_c * gate_o * (1 - gate_o);
+    dc = alive ? dc_in * gate_f : dc;
+    dh = alive ? 0 : dh_new;
+    """,
+)
 
 
 class LSTMCell:
@@ -64,6 +104,7 @@ class LSTMCell:
     gates = ("i", "f", "g", "o")
     states = ("h", "c")
     da_blocks = 4
+    kernels = True
     # All four gates are scale * tanh(scale * a) + shift, since sigmoid(a) = 0.5*tanh(a/2) + 0.5: one tanh serves them.
     scale = (0.5, 0.5, 1.0, 0.5)
     shift = (0.5, 0.5, 0.0, 0.5)
@@ -138,6 +179,20 @@ class LSTMCell:
         dc *= f
         xp.dot(params["weight_hh"].T, da, dh)
 
+    def launch_forward(
+        self, xp: Any, params: Any, a: Array, state: Any, new: Any, cache: Any, s: Array, alive: Any
+    ) -> None:
+        """`forward` as one product and one kernel."""
+        product(xp, params["weight_hh"], state[0], s)
+        FORWARD(s, *state, alive, a, *new, *cache)
+
+    def launch_backward(
+        self, xp: Any, tape: Any, t: int, dy: Array, da: Array, d: Any, room: Array, alive: Any
+    ) -> None:
+        """`slopes` and `backward` as one kernel and one product."""
+        BACKWARD(tape.gates[t], tape.states[1][t], tape.cache[0][t], dy, room, alive, da, *d)
+        product(xp, tape.params["weight_hh"].T, da, room)
+
     def weight_gradients(self, xp: Any, da: Array, tape: Any) -> dict[str, Array]:
         """``dW_hh = sum_t da_t h_{t-1}^T``."""
-        return {"weight_hh": da @ as_columns(tape.states[0][:-1]).T}
+        return {"weight_hh": product(xp, da, as_columns(tape.states[0][:-1]).T)}

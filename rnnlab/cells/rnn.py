@@ -4,11 +4,26 @@ from __future__ import annotations
 
 from typing import Any
 
+from rnnlab import activations
 from rnnlab.activations import Activation
 from rnnlab.backend import Array
 from rnnlab.cells.blocks import as_columns
+from rnnlab.kernels import Kernel, product
 
 __all__ = ["RNNCell"]
+
+
+FORWARD = Kernel("rnn_tanh_forward", "T s, T h, bool alive", "T a", "a = alive ? tanh(a + s) : h;")
+BACKWARD = Kernel(
+    "rnn_tanh_backward",
+    "T h_new, T dy, T room, bool alive",
+    "T da, T dh",
+    """
+    const T dh_new = dh + room + dy;
+    da = alive ? dh_new * (1 - h_new * h_new) : 0;
+    dh = alive ? 0 : dh_new;
+    """,
+)
 
 
 class RNNCell:
@@ -49,6 +64,7 @@ class RNNCell:
     def __init__(self, hidden_size: int, activation: Activation) -> None:
         self.hidden_size = hidden_size
         self.activation = activation
+        self.kernels = activation is activations.tanh
 
     def parameters(self, bias: bool) -> dict[str, tuple[int, ...]]:
         """The cell's own parameters: none."""
@@ -80,7 +96,21 @@ class RNNCell:
         da *= dh
         xp.dot(params["weight_hh"].T, da, dh)
 
+    def launch_forward(
+        self, xp: Any, params: Any, a: Array, state: Any, new: Any, cache: Any, s: Array, alive: Any
+    ) -> None:
+        """`forward` as one product and one kernel."""
+        product(xp, params["weight_hh"], state[0], s)
+        FORWARD(s, state[0], alive, a)
+
+    def launch_backward(
+        self, xp: Any, tape: Any, t: int, dy: Array, da: Array, d: Any, room: Array, alive: Any
+    ) -> None:
+        """`slopes` and `backward` as one kernel and one product."""
+        BACKWARD(tape.gates[t], dy, room, alive, da, *d)
+        product(xp, tape.params["weight_hh"].T, da, room)
+
     def weight_gradients(self, xp: Any, da: Array, tape: Any) -> dict[str, Array]:
         """``dW_hh = sum_t da_t h_{t-1}^T``."""
         (h,) = tape.states
-        return {"weight_hh": da @ as_columns(h[:-1]).T}
+        return {"weight_hh": product(xp, da, as_columns(h[:-1]).T)}

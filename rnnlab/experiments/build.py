@@ -7,30 +7,94 @@ from collections.abc import Callable
 from typing import Any
 
 import rnnlab
-from rnnlab import initializers, optim
+from rnnlab import initializers, losses, models, optim
+from rnnlab.backend import Array, Tree
 from rnnlab.experiments.arms import projection
 from rnnlab.experiments.config import ConfigError
+from rnnlab.layers import Embedding
+from rnnlab.optim.parts import Flat, GradientTransform
 
-__all__ = ["make_optimizer", "make_recurrent"]
+__all__ = ["JudgedByAbsoluteError", "SmallEmbedding", "make_optimizer", "make_recurrent", "multiply_gradients"]
+
+
+class multiply_gradients(GradientTransform):  # used like a function
+    """All gradients times a number: those of a sum over T steps where the loss is the mean, with ``factor = T``.
+
+    Thresholds of clipping and learning rates that were stated for the sum then mean what they meant.
+
+    Parameters
+    ----------
+    factor : float
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> optimizer = optim.chain(multiply_gradients(35.0), optim.sgd(1.0))
+    >>> optimizer.step(np.zeros(1), np.array([2.0]), optimizer.init(np.zeros(1)))[0]
+    array([-70.])
+    """
+
+    def __init__(self, factor: float) -> None:
+        self.factor = factor
+
+    def change(self, path: str, g: Array, params: Flat) -> Array:
+        """Return the gradient of one parameter, times the factor."""
+        return self.factor * g
+
+
+class SmallEmbedding(Embedding):
+    """An embedding whose vectors go on times a factor: with a small one the inputs stay near 0.
+
+    Parameters
+    ----------
+    vocab_size, embedding_size : int
+    factor : float
+    """
+
+    def __init__(self, vocab_size: int, embedding_size: int, factor: float) -> None:
+        super().__init__(vocab_size, embedding_size)
+        self.factor = factor
+
+    def forward(self, params: Tree, ids: Array, rng: Any = None) -> tuple[Array, Array]:
+        """Look up the vectors."""
+        y, tape = super().forward(params, ids, rng)
+        return self.factor * y, tape
+
+    def backward(self, params: Tree, tape: Array, dy: Array) -> tuple[None, Any]:
+        """Add each gradient, times the factor, to its symbol's row."""
+        return super().backward(params, tape, self.factor * dy)
+
+
+class JudgedByAbsoluteError(models.Forecaster):
+    """A forecaster that is trained on the mean squared error, and judged by the mean absolute error."""
+
+    def loss(self, params: Tree, batch: tuple[Array, Array], state: Tree = None) -> tuple[Any, Tree]:
+        """Return the mean absolute error, and the final state."""
+        x, target = batch
+        prediction, state = self._predict(params, x, state)
+        return losses.mean_absolute_error(prediction, target)[0], state
+
 
 # In this order: what changes the gradient for the sake of the weights, what standardizes it, what limits it.
 TRANSFORMS: dict[str, Callable[[Any], Any]] = {
+    "gradient_factor": multiply_gradients,
     "l1": optim.l1,
     "l2": optim.l2,
     "centralize": lambda on: optim.centralize_gradients(),
-    "wgn": lambda on: optim.normalize_weight_gradients(),
+    "wgn": lambda options: optim.normalize_weight_gradients(**options),
     "block_normalize": lambda on: optim.block_normalize_gradients(),
     "clip_value": optim.clip_by_value,
     "clip_norm": optim.clip_by_norm,
     "clip_global_norm": optim.clip_by_global_norm,
 }
+WGN_KEYS = ("eps", "denominator", "center", "per")
 UPDATE_KEYS = ("momentum", "nesterov", "alpha", "eps", "betas", "weight_decay")
 
 
 def make_optimizer(table: dict[str, Any], cell: str) -> optim.Optimizer:
     """Return the optimizer of a table ``[optimizer]``.
 
-    The parts are chained in the order l1, l2, centralize, wgn, block_normalize, clip_value, clip_norm,
+    The parts are chained in the order gradient_factor, l1, l2, centralize, wgn, block_normalize, clip_value, clip_norm,
     clip_global_norm, the update, project_spectral_norm.
 
     Parameters
@@ -61,7 +125,7 @@ def make_optimizer(table: dict[str, Any], cell: str) -> optim.Optimizer:
     options = {key: table[key] for key in UPDATE_KEYS if table[key] is not None}
     _refuse_others("optimizer", f"update = {table['update']!r}", options, make)
     try:
-        parts = [TRANSFORMS[key](table[key]) for key in TRANSFORMS if table[key]]
+        parts = [TRANSFORMS[key](value) for key in TRANSFORMS if table[key] for value in _values(key, table)]
         parts.append(make(_learning_rate(table), **options))
         if table["project_spectral_norm"] is not None:
             only = table["project_only"] or projection(cell)[0]
@@ -73,10 +137,19 @@ def make_optimizer(table: dict[str, Any], cell: str) -> optim.Optimizer:
         raise ConfigError(f"[optimizer] {error}") from None
 
 
+def _values(key: str, table: dict[str, Any]) -> list[Any]:
+    """What a transform is made of; weight gradient normalization is made once for each pattern of parameters."""
+    if key != "wgn":
+        return [table[key]]
+    options = {name: table[f"wgn_{name}"] for name in WGN_KEYS if table[f"wgn_{name}"] is not None}
+    only = table["wgn_only"]
+    return [{**options, "only": pattern} for pattern in (only if isinstance(only, list) else [only])]
+
+
 def _learning_rate(table: dict[str, Any]) -> Any:
     """The number, or the schedule of ``[optimizer.schedule]``."""
     rate, options = table["learning_rate"], dict(table["schedule"] or {"name": "constant"})
-    name, warmup = options.pop("name"), options.pop("warmup", None)
+    name, warmup, hold = options.pop("name"), options.pop("warmup", None), options.pop("hold", None)
     make = getattr(optim.schedules, name)
     _refuse_others("optimizer.schedule", f"name = {name!r}", options, make)
     missing = [
@@ -87,13 +160,22 @@ def _learning_rate(table: dict[str, Any]) -> Any:
     if missing:
         raise ConfigError(f"[optimizer.schedule] name = {name!r} needs {', '.join(missing)}")
     try:
-        if warmup is None:
-            return make(rate, **options)
         if name == "reduce_on_plateau":  # it listens to the metric, so it stands outermost
-            return make(optim.schedules.linear_warmup(warmup, rate), **options)
-        return optim.schedules.linear_warmup(warmup, make(rate, **options))
+            return make(_begun(rate, warmup, hold), **options)
+        return _begun(make(rate, **options), warmup, hold)
     except (ValueError, TypeError) as error:
         raise ConfigError(f"[optimizer.schedule] {error}") from None
+
+
+def _begun(schedule: Any, warmup: int | None, hold: int | None) -> Any:
+    """The schedule after so many steps at its first rate, and these after a warm-up."""
+    if hold is not None and callable(schedule):
+        schedule = _held(schedule, hold)
+    return schedule if warmup is None else optim.schedules.linear_warmup(warmup, schedule)
+
+
+def _held(schedule: Callable[[int], float], steps: int) -> Callable[[int], float]:
+    return lambda step: schedule(max(0, step - steps))
 
 
 def _refuse_others(table: str, chosen: str, options: dict[str, Any], make: Callable[..., Any]) -> None:
@@ -130,8 +212,9 @@ def make_recurrent(table: dict[str, Any], input_size: int) -> Any:
     make = {"rnn": rnnlab.RNN, "lstm": rnnlab.LSTM, "gru": rnnlab.GRU}[table["cell"]]
     options = {key: table[key] for key in ("activation", "reset", "forget_bias") if table[key] is not None}
     options["bias"] = table["bias"]
-    if table["recurrent_init"] is not None:
-        options["init_hh"] = getattr(initializers, table["recurrent_init"])()
+    for part, option in (("recurrent", "init_hh"), ("input", "init_ih")):
+        if table[f"{part}_init"] is not None:
+            options[option] = _initializer(table[f"{part}_init"], table[f"{part}_scale"])
     layers: list[Any] = []
     try:
         for _ in range(table["layers"]):
@@ -142,3 +225,11 @@ def make_recurrent(table: dict[str, Any], input_size: int) -> Any:
     except ValueError as error:
         raise ConfigError(f"[model] {error}") from None
     return layers[0] if len(layers) == 1 else rnnlab.Stacked(layers, dropout=table["dropout"])
+
+
+def _initializer(name: str, scale: float | None) -> Any:
+    """The initializer of that name; its scale is a gain, a standard deviation, or of uniform draws the bound."""
+    make = getattr(initializers, name)
+    if scale is None:
+        return make()
+    return make(-scale, scale) if name == "uniform" else make(scale)

@@ -40,6 +40,11 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
+def _are_patterns(value: Any) -> bool:
+    patterns = value if isinstance(value, list) else [value]
+    return len(patterns) > 0 and all(isinstance(pattern, str) and pattern != "" for pattern in patterns)
+
+
 def whole(least: int, default: int | None = None) -> Key:
     """Return a key for an integer of at least ``least``."""
     words = {0: "an integer of at least 0", 1: "a positive integer"}.get(least, f"an integer of at least {least}")
@@ -79,6 +84,8 @@ not_negative = number("a number of at least 0", lambda value: value >= 0)
 DATA_NAMES = ("shakespeare", "ptb", "ettm1", "nottingham", "jsb", "mnist", "mnist-pixels", "mnist-permuted", "adding",
               "copying", "temporal-order")  # fmt: skip
 
+INITIALIZERS = ("orthogonal", "glorot", "he", "identity", "normal", "uniform")
+
 DATA = {
     "name": text(f"one of {', '.join(DATA_NAMES)}, ucr:NAME, or the path of a text file", required=True),
     "root": text("the folder that holds the data sets"),
@@ -90,6 +97,10 @@ DATA = {
     "batches": whole(1),
     "valid_share": share(),
     "limit": whole(1),
+    "held_out_limit": whole(1),
+    "vocabulary": whole(2),
+    "split": choice(("months", "70/15/15")),
+    "measure": choice(("squared", "absolute")),
 }
 MODEL = {
     "cell": choice(("rnn", "lstm", "gru"), "lstm"),
@@ -97,16 +108,21 @@ MODEL = {
     "layers": whole(1, 1),
     "bidirectional": yes_or_no(),
     "embedding": whole(1),
+    "embedding_factor": positive,
     "dropout": share(0.0, zero=True),
     "bias": yes_or_no(True),
     "activation": choice(("tanh", "sigmoid", "relu", "leaky_relu", "elu")),
     "reset": choice(("after", "before")),
     "forget_bias": number("a number", lambda value: True),
-    "recurrent_init": choice(("orthogonal", "glorot", "he", "identity", "normal", "uniform")),
+    "recurrent_init": choice(INITIALIZERS),
+    "recurrent_scale": positive,
+    "input_init": choice(INITIALIZERS),
+    "input_scale": positive,
 }
 SCHEDULE = {
     "name": choice(("constant", "step_decay", "exponential", "cosine", "reduce_on_plateau"), "constant"),
     "warmup": whole(1),
+    "hold": whole(1),
     "factor": positive,
     "every": whole(1),
     "decay": positive,
@@ -128,10 +144,16 @@ OPTIMIZER = {
         "two numbers from 0 to below 1",
     ),
     "weight_decay": not_negative,
+    "gradient_factor": positive,
     "l1": positive,
     "l2": positive,
     "centralize": yes_or_no(),
     "wgn": yes_or_no(),
+    "wgn_eps": not_negative,
+    "wgn_denominator": choice(("std+eps", "sqrt(var+eps)")),
+    "wgn_center": Key(lambda value: isinstance(value, bool), "true or false"),
+    "wgn_per": choice(("array", "gate", "row")),
+    "wgn_only": Key(_are_patterns, "a pattern of parameters, such as weight_hh, or a list of them"),
     "block_normalize": yes_or_no(),
     "clip_value": positive,
     "clip_norm": positive,
@@ -303,6 +325,12 @@ def _fit_together(tables: dict[str, dict[str, Any]]) -> None:
         raise ConfigError(f"[training] needs either epochs or steps; got {both}")
     if optimizer["project_only"] is not None and optimizer["project_spectral_norm"] is None:
         raise ConfigError("[optimizer] project_only goes with project_spectral_norm, which is missing")
+    for key, value in optimizer.items():
+        if key.startswith("wgn_") and value is not None and not optimizer["wgn"]:
+            raise ConfigError(f"[optimizer] {key} goes with wgn = true, which is missing")
+    for part in ("recurrent", "input"):
+        if model[f"{part}_scale"] is not None and model[f"{part}_init"] is None:
+            raise ConfigError(f"[model] {part}_scale goes with {part}_init, which is missing")
 
 
 def differences(one: Config, other: Config) -> list[str]:

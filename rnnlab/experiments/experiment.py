@@ -32,7 +32,8 @@ class Arm:
     rates : tuple of float
         The grid of ``[optimizer] learning_rate``.
     option : tuple, optional
-        A second grid: a dotted key and its values, such as ``("optimizer.clip_global_norm", (5.0, 10.0))``.
+        A second grid: a dotted key and its values (numbers, strings or booleans), such as
+        ``("optimizer.clip_global_norm", (5.0, 10.0))``.
     """
 
     name: str
@@ -70,8 +71,8 @@ class Claim:
     name : str
     sentence : str
     check : callable
-        ``check(results)`` returns one of ``HOLDS``, ``FAILS``, ``UNDECIDED`` and a sentence with the numbers. Where runs
-        are missing the verdict must be ``UNDECIDED``. `rnnlab.experiments.analysis.Results` says what it is given.
+        ``check(results)`` returns one of ``HOLDS``, ``FAILS``, ``UNDECIDED`` and a sentence with the numbers. It is
+        given a `rnnlab.experiments.analysis.Results`; where that raises ``Missing`` the verdict is ``UNDECIDED``.
     """
 
     name: str
@@ -164,10 +165,15 @@ class Experiment:
         return [run for seed in self.seeds for variant in self.variants for run in _turns(variant, seed)]
 
     def quickened(self) -> Experiment:
-        """Return the experiment as ``--quick`` runs it: its ``quick`` says how."""
+        """Return the experiment as ``--quick`` runs it: its ``quick`` says how.
+
+        The paper's figures are left out, for those of a smaller network or a shorter training say nothing about them.
+        """
         quick = self.quick
         kept = [v for v in self.variants if quick.variants is None or v.name in quick.variants]
-        return replace(self, variants=tuple(_quickened(v, quick) for v in kept), seeds=quick.seeds)
+        about = f"{self.about} **This is the small version of `--quick`: nothing here is to be set against a paper.**"
+        variants = tuple(_quickened(variant, quick) for variant in kept)
+        return replace(self, about=about.strip(), variants=variants, seeds=quick.seeds)
 
 
 def _quickened(variant: Variant, quick: Quick) -> Variant:
@@ -180,7 +186,7 @@ def _quickened(variant: Variant, quick: Quick) -> Variant:
         if option is not None and arm.name in quick.options:
             option = (option[0], tuple(quick.options[arm.name]))
         arms.append(replace(arm, rates=tuple(rates), option=option))
-    return replace(variant, config=merged(variant.config, quick.changes), arms=tuple(arms))
+    return replace(variant, config=merged(variant.config, quick.changes), arms=tuple(arms), reported={})
 
 
 def _turns(variant: Variant, seed: int) -> list[Run]:
@@ -188,16 +194,17 @@ def _turns(variant: Variant, seed: int) -> list[Run]:
         [(arm, rate, value) for rate in sorted(arm.rates) for value in (arm.option[1] if arm.option else (None,))]
         for arm in variant.arms
     ]
-    turns = [point for column in itertools.zip_longest(*grids) for point in column if point is not None]
-    return [Run(variant.name, a.name, rate, value, seed, _tables(variant, a, rate, value, seed)) for a, rate, value in turns]
+    turns = (point for column in itertools.zip_longest(*grids) for point in column if point is not None)
+    return [_run(variant, arm, rate, value, seed) for arm, rate, value in turns]
 
 
-def _tables(variant: Variant, arm: Arm, rate: float, value: Any, seed: int) -> dict[str, dict[str, Any]]:
+def _run(variant: Variant, arm: Arm, rate: float, value: Any, seed: int) -> Run:
     tables = merged(variant.config, arm.changes)
     if arm.option is not None:
         table, _, key = arm.option[0].partition(".")
         tables = merged(tables, {table: {key: value}})
-    return merged(tables, {"optimizer": {"learning_rate": rate}, "training": {"seed": seed, "on_nonfinite": "stop"}})
+    last: Tables = {"optimizer": {"learning_rate": rate}, "training": {"seed": seed, "on_nonfinite": "stop"}}
+    return Run(variant.name, arm.name, rate, value, seed, merged(tables, last))
 
 
 def merged(tables: Tables, changes: Tables) -> dict[str, dict[str, Any]]:

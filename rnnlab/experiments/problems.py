@@ -12,14 +12,17 @@ from rnnlab import data, models
 from rnnlab.backend import Tree, namespace, to_numpy, tree_items
 from rnnlab.data.batches import Drawn, Epoch, Rolls, Sequences, Streams, Windows
 from rnnlab.data.files import read_text
-from rnnlab.experiments.build import make_recurrent
+from rnnlab.data.penn_treebank import UNKNOWN
+from rnnlab.experiments.build import JudgedByAbsoluteError, SmallEmbedding, make_recurrent
 from rnnlab.experiments.config import Config, ConfigError
 from rnnlab.training import evaluate
 
 __all__ = ["Fixed", "Measure", "Problem", "hold_out", "make_problem", "score"]
 
 HELD_OUT = 20  # batches of a synthetic task to validate on, and to test on
-CHOICES = ("length", "context", "horizon", "target", "batches", "valid_share", "limit")
+CHOICES = ("length", "context", "horizon", "target", "batches", "valid_share", "limit", "held_out_limit", "vocabulary",
+           "split", "measure")  # fmt: skip
+SHARES = (0.7, 0.15, 0.15)  # of a series, as an alternative to months
 
 
 class Measure(NamedTuple):
@@ -34,6 +37,7 @@ PERPLEXITY = Measure("perplexity", "", lambda loss: math.exp(min(loss, 700.0)))
 BITS = Measure("bits per character", "bits per character", lambda loss: loss / math.log(2))
 ACCURACY = Measure("accuracy", "", None)
 SQUARED_ERROR = Measure("mean squared error", "", lambda loss: loss)
+ABSOLUTE_ERROR = Measure("mean absolute error", "", lambda loss: loss)
 NATS = Measure("negative log-likelihood", "nats per frame", lambda loss: loss)
 CROSS_ENTROPY = Measure("cross entropy", "nats per step", lambda loss: loss)
 
@@ -147,8 +151,9 @@ def _refuse_what_does_not_go(config: Config, kind: Kind) -> None:
     for key in CHOICES:
         if config.data[key] is not None and key not in kind.keys:
             raise ConfigError(f"[data] {key} does not go with name = {name!r}, which has {', '.join(kind.keys)}")
-    if model["embedding"] is not None and not kind.symbols:
-        raise ConfigError(f"[model] embedding goes with data made of symbols; got name = {name!r}")
+    for key in ("embedding", "embedding_factor"):
+        if model[key] is not None and not kind.symbols:
+            raise ConfigError(f"[model] {key} goes with data made of symbols; got name = {name!r}")
     if model["dropout"] and not kind.symbols and model["layers"] == 1:
         raise ConfigError("[model] dropout acts between layers, and around those of a language model; got layers = 1")
     if model["bidirectional"] and kind.predicts_next:
@@ -161,16 +166,23 @@ def _refuse_what_does_not_go(config: Config, kind: Kind) -> None:
 def _language_model(config: Config, size: int) -> models.LanguageModel:
     embedding = config.model["embedding"] or 64
     recurrent = make_recurrent(config.model, embedding)
-    return models.LanguageModel(size, embedding, recurrent, dropout=config.model["dropout"])
+    model = models.LanguageModel(size, embedding, recurrent, dropout=config.model["dropout"])
+    if config.model["embedding_factor"] is not None:
+        model.embedding = SmallEmbedding(size, embedding, config.model["embedding_factor"])
+    return model
 
 
 def _streams(config: Config, parts: Any, length: int) -> list[Streams]:
     N, T = config.data["batch_size"], config.data["length"] or length
-    train, *others = parts
-    if config.data["limit"] is not None:
-        train = train[: config.data["limit"]]
+    train, *others = _limited(config, parts)
     # what is held out may be too short for as many streams of at least one chunk
     return [Streams(train, N, T)] + [Streams(part, max(1, min(N, len(part) // (T + 1))), T) for part in others]
+
+
+def _limited(config: Config, parts: Any) -> list[Any]:
+    """The first of what is to train on, and of what is held out."""
+    train, *others = parts
+    return [train[: config.data["limit"]], *(part[: config.data["held_out_limit"]] for part in others)]
 
 
 def _text(config: Config) -> Problem:
@@ -185,8 +197,13 @@ def _text(config: Config) -> Problem:
 
 def _ptb(config: Config) -> Problem:
     ptb = data.penn_treebank(config.data["root"])
-    parts = (ptb.train, ptb.valid, ptb.test)
-    return Problem(_language_model(config, len(ptb.vocabulary)), PERPLEXITY, *_streams(config, parts, 35))
+    parts, size = [ptb.train, ptb.valid, ptb.test], len(ptb.vocabulary)
+    if config.data["vocabulary"] is not None:
+        unknown, size = ptb.vocabulary.index(UNKNOWN), min(size, config.data["vocabulary"])
+        if unknown >= size:
+            raise ConfigError(f"[data] vocabulary must be above {unknown}, the number of <unk>; got {size}")
+        parts = [np.where(part < size, part, unknown) for part in parts]  # the most frequent words come first
+    return Problem(_language_model(config, size), PERPLEXITY, *_streams(config, parts, 35))
 
 
 def _classifier(config: Config, train: Any, test: Any, classes: int) -> Problem:
@@ -197,6 +214,9 @@ def _classifier(config: Config, train: Any, test: Any, classes: int) -> Problem:
         train, valid = (
             [p if p is None else p[..., k, :] if p.ndim == 3 else p[k] for p in train] for k in (kept, held)
         )
+    few = config.data["held_out_limit"]
+    valid, test = (part and [p if p is None else p[..., :few, :] if p.ndim == 3 else p[:few] for p in part]
+                   for part in (valid, test))  # fmt: skip
     x, y, lengths = train
     model = models.SequenceClassifier(make_recurrent(config.model, x.shape[2]), classes)
     held_out = [part and Sequences(part[0], part[1], 256, part[2], shuffle=False) for part in (valid, test)]
@@ -248,12 +268,31 @@ def _ragged(part: Any) -> Any:
     return None if (part.lengths == len(part.x)).all() else part.lengths
 
 
+SMALLER = (16, 49, 196)  # pixels of images of 4, 7 and 14 pixels a side
+
+
 def _mnist(config: Config) -> Problem:
     as_ = {"mnist": "rows"}.get(config.data["name"], config.data["name"].removeprefix("mnist-"))
-    digits = data.mnist(config.data["root"], as_)
-    few = slice(config.data["limit"])
-    train = (digits.train.x[:, few], digits.train.y[few], None)
-    return _classifier(config, train, (digits.test.x, digits.test.y, None), 10)
+    T, few = config.data["length"], slice(config.data["limit"])
+    if T is None or T == 28 * 28:
+        digits = data.mnist(config.data["root"], as_)
+        parts = [(part.x, part.y) for part in (digits.train, digits.test)]
+    elif as_ != "rows" and T in SMALLER:
+        digits = data.mnist(config.data["root"], "pixels")
+        order = np.random.default_rng(0).permutation(T) if as_ == "permuted" else np.arange(T)
+        parts = [(_shrunk(part.x, math.isqrt(T))[order], part.y) for part in (digits.train, digits.test)]
+    else:
+        allowed = "is 28 and cannot be set" if as_ == "rows" else f"must be one of {', '.join(map(str, SMALLER))}, 784"
+        raise ConfigError(f"[data] length of name = {config.data['name']!r} {allowed}; got {T}")
+    (x, y), test = parts
+    return _classifier(config, (x[:, few], y[few], None), (*test, None), 10)
+
+
+def _shrunk(x: np.ndarray, side: int) -> np.ndarray:
+    """Return images (784, N, 1) as (side**2, N, 1): each pixel the mean of a square of them."""
+    block = 28 // side
+    means: np.ndarray = x.reshape(side, block, side, block, -1).mean(axis=(1, 3))
+    return means.reshape(side * side, -1, 1)
 
 
 def _ettm1(config: Config) -> Problem:
@@ -262,18 +301,34 @@ def _ettm1(config: Config) -> Problem:
         raise ConfigError(f"[data] target must be one of {', '.join(found.columns)}; got {target!r}")
     column = None if target is None else found.columns.index(target)
     context, horizon = config.data["context"] or 96, config.data["horizon"] or 24
-    train, valid, test = data.standardize(found.train, found.valid, found.test)
+    parts = [found.train, found.valid, found.test]
+    if config.data["split"] == "70/15/15":
+        rows = len(found.values)
+        ends = np.cumsum([int(share * rows) for share in SHARES])
+        parts = np.split(found.values[: ends[-1]], ends[:-1])
+    train, valid, test = _limited(config, data.standardize(*parts))
     D = train.shape[1]
-    model = models.Forecaster(make_recurrent(config.model, D), horizon, D if target is None else 1)
+    absolute = config.data["measure"] == "absolute"
+    forecaster = JudgedByAbsoluteError if absolute else models.Forecaster
+    model = forecaster(make_recurrent(config.model, D), horizon, D if target is None else 1)
     held_out = [Windows(part, context, horizon, 256, column, shuffle=False) for part in (valid, test)]
-    return Problem(model, SQUARED_ERROR, Windows(train, context, horizon, config.data["batch_size"], column), *held_out)
+    measure = ABSOLUTE_ERROR if absolute else SQUARED_ERROR
+    return Problem(model, measure, Windows(train, context, horizon, config.data["batch_size"], column), *held_out)
 
 
 def _rolls(config: Config) -> Problem:
     rolls = data.piano_rolls(config.data["name"], config.data["root"])
     model = models.PianoRollModel(make_recurrent(config.model, rolls.train[0].shape[1]), rolls.train[0].shape[1])
-    train = Rolls(rolls.train[: config.data["limit"]], config.data["batch_size"])
-    return Problem(model, NATS, train, *(Rolls(part, 32, shuffle=False) for part in (rolls.valid, rolls.test)))
+    train, *held_out = _limited(config, (rolls.train, rolls.valid, rolls.test))
+    if config.data["length"] is not None:
+        train = [piece for roll in train for piece in _pieces(roll, config.data["length"])]
+    source = Rolls(train, config.data["batch_size"])
+    return Problem(model, NATS, source, *(Rolls(part, 32, shuffle=False) for part in held_out))
+
+
+def _pieces(roll: np.ndarray, length: int) -> list[np.ndarray]:
+    """Cut a roll so that each piece predicts at most ``length`` frames; its last frame is the next piece's first."""
+    return [roll[begin : begin + length + 1] for begin in range(0, len(roll) - 1, length)]
 
 
 def _synthetic(config: Config) -> Problem:
@@ -307,15 +362,16 @@ class Kind(NamedTuple):
     predicts_next: bool = False
 
 
-TEXT = Kind(_text, ("length", "limit"), True, True)
-ROLLS, MNIST = Kind(_rolls, ("limit",), False, True), Kind(_mnist, ("valid_share", "limit"))
+LIMITS = ("limit", "held_out_limit")
+TEXT = Kind(_text, ("length", *LIMITS), True, True)
+ROLLS, MNIST = Kind(_rolls, ("length", *LIMITS), False, True), Kind(_mnist, ("length", "valid_share", *LIMITS))
 SYNTHETIC = ("length", "batches")
 KINDS = {
     "text": TEXT,
     "shakespeare": TEXT,
-    "ptb": Kind(_ptb, ("length", "limit"), True, True),
+    "ptb": Kind(_ptb, ("length", *LIMITS, "vocabulary"), True, True),
     "ucr": Kind(_ucr, ("valid_share",)),
-    "ettm1": Kind(_ettm1, ("context", "horizon", "target")),
+    "ettm1": Kind(_ettm1, ("context", "horizon", "target", *LIMITS, "split", "measure")),
     "nottingham": ROLLS,
     "jsb": ROLLS,
     "mnist": MNIST,

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from rnnlab.backend import Array
+from rnnlab.backend import Array, to_backend
 from rnnlab.gradcheck.contract import CHECKS, LENGTHS, Case, CheckFailed, CheckSkipped
 from rnnlab.gradcheck.report import GradientCheckError, GradientReport, Worst
 
@@ -171,6 +171,7 @@ def check_layer(
     'bias'
     """
     rng = np.random.default_rng(0) if rng is None else rng
+    to_backend((), backend)  # an error here is none of the layer's
     case = Case(layer, rng, method, x, backend, options)
     return LayerReport(_name(layer), tuple(_run(case, lengths)))
 

@@ -307,7 +307,7 @@ def _worth_keeping(xp: Any, values: Array, k: int) -> int:
         return 0
     work = (m + START) * math.log(GAIN) / xp.maximum(_growth(xp, values[m - 1]), 1e-9)
     best = int(work.argmin())
-    return int(m[best]) if float(work[best]) <= WORK * len(values) else 0
+    return int(m[best]) if k == 0 or float(work[best]) <= WORK * len(values) else 0  # 0 to clip: no filter is needed
 
 
 def _none_above(xp: Any, G: Array, root: float) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from rnnlab import initializers
-from rnnlab.backend import Array, Tree, namespace, to_numpy, tree_map
+from rnnlab.backend import Array, Tree, library_of, namespace, tree_map
 from rnnlab.initializers import Initializer
 from rnnlab.recurrent.loop import Params, Tape, input_product, steps_back, steps_forward
 
@@ -25,11 +25,14 @@ def valid_steps(lengths: Any, T: int, N: int, xp: Any) -> Array | None:
     """
     if lengths is None:
         return None
-    host = np.asarray(to_numpy(lengths) if hasattr(lengths, "shape") else lengths)
+    on_device = hasattr(lengths, "shape") and library_of(lengths, "lengths") is not np
+    host = lengths if on_device else np.asarray(lengths)
     if host.shape != (N,):
         raise ValueError(f"lengths must have shape (N,) = ({N},); got {host.shape}")
     if host.dtype.kind not in "iu":
         raise ValueError(f"lengths must be integers; got dtype {host.dtype}")
+    if on_device:  # their values are not looked at: the host would wait for them
+        return xp.arange(T)[:, None] < host
     if N and (host.min() < 0 or host.max() > T):
         raise ValueError(f"lengths must be from 0 to T = {T}; got {host.min()} to {host.max()}")
     if (host == T).all():

@@ -14,12 +14,14 @@ from typing import Any, NamedTuple
 
 from rnnlab.backend import Array
 from rnnlab.cells.blocks import blocks
+from rnnlab.kernels import has_kernels, on_device, product
 
 __all__ = ["CHUNK", "COLUMNS", "Params", "Tape", "input_product", "steps_back", "steps_forward"]
 
 Params = dict[str, Array]
 
 CHUNK = 2**17  # how many numbers of slopes are computed at a time: half a megabyte in float32
+DEVICE_CHUNK = 2**23  # the same on a GPU, which wants few and large operations: 32 megabytes in float32
 COLUMNS = 128  # how many columns an input product should have: with fewer it does not reach its speed
 
 
@@ -38,6 +40,10 @@ def input_product(xp: Any, params: Params, x: Array, out: Array) -> None:
     """Set ``out (T, G*H, N)`` to ``W_ih x_t + b`` for every step."""
     W, (T, N, D) = params["weight_ih"], x.shape
     b = params["bias"][:, None, None] if "bias" in params else xp.zeros((1, 1, 1), out.dtype)
+    if on_device(xp):
+        product(xp, W, x.transpose(0, 2, 1), out)
+        out += b[..., 0]
+        return
     if 2 * N > COLUMNS:
         xp.matmul(W, x.transpose(0, 2, 1), out=out)
         out += b[..., 0]
@@ -46,9 +52,9 @@ def input_product(xp: Any, params: Params, x: Array, out: Array) -> None:
     room = xp.empty((W.shape[0] * together * N,), out.dtype)
     for start in range(0, T, together or 1):
         a = out[start : start + together].transpose(1, 0, 2)  # one product for K steps: (G*H, K, N)
-        product = room[: a.size].reshape(W.shape[0], -1)
-        xp.dot(W, x[start : start + together].reshape(-1, D).T, product)
-        xp.add(product.reshape(a.shape), b, a)
+        columns = room[: a.size].reshape(W.shape[0], -1)
+        xp.dot(W, x[start : start + together].reshape(-1, D).T, columns)
+        xp.add(columns.reshape(a.shape), b, a)
 
 
 def _step_by_step(arrays: Sequence[Array]) -> Iterator[tuple[Array, ...]]:
@@ -58,6 +64,9 @@ def _step_by_step(arrays: Sequence[Array]) -> Iterator[tuple[Array, ...]]:
 
 def steps_forward(xp: Any, cell: Any, tape: Tape) -> None:
     """Run the cell over the steps; fills the tape, whose gates hold the input product."""
+    if cell.kernels and has_kernels(xp, tape.gates.dtype):
+        _launch_forward(xp, cell, tape)
+        return
     work = cell.workspace(xp, tape.params, tape.gates.shape[2], tape.gates.dtype)
     inputs = zip(
         tape.gates,
@@ -72,6 +81,16 @@ def steps_forward(xp: Any, cell: Any, tape: Tape) -> None:
         if tape.valid is not None:  # a sequence that has ended keeps its state
             for s, s_new in zip(state, new, strict=True):
                 xp.copyto(s_new, s, where=~tape.valid[t])
+
+
+def _launch_forward(xp: Any, cell: Any, tape: Tape) -> None:
+    """`steps_forward` on a GPU: each step is one product and one kernel, which also minds the sequences' lengths."""
+    T, rows, N = tape.gates.shape
+    room = xp.empty((rows, N), tape.gates.dtype)
+    for t in range(T):
+        state, new, cache = [s[t] for s in tape.states], [s[t + 1] for s in tape.states], [c[t] for c in tape.cache]
+        alive = True if tape.valid is None else tape.valid[t]
+        cell.launch_forward(xp, tape.params, tape.gates[t], state, new, cache, room, alive)
 
 
 def steps_back(xp: Any, cell: Any, tape: Tape, dy: Array, dstate: list[Array]) -> Array:
@@ -95,10 +114,14 @@ def steps_back(xp: Any, cell: Any, tape: Tape, dy: Array, dstate: list[Array]) -
     rows = cell.da_blocks * H
     # A single sequence's steps lie one after the other as they are; of several, their columns are put side by side.
     da = xp.empty((T, rows, N), dy.dtype).transpose(1, 0, 2) if N == 1 else xp.empty((rows, T, N), dy.dtype)
-    room = xp.empty((H, N), dy.dtype)
-    together = max(1, CHUNK // (rows * N or 1))
+    launch = cell.kernels and has_kernels(xp, dy.dtype)
+    room = xp.zeros((H, N), dy.dtype) if launch else xp.empty((H, N), dy.dtype)
+    together = max(1, (DEVICE_CHUNK if on_device(xp) else CHUNK) // (rows * N or 1))
     for stop in range(T, 0, -together):
         steps = slice(max(0, stop - together), stop)
+        if launch:
+            da[:, steps] = _launch_back(xp, cell, tape, dy, dstate, steps, room)
+            continue
         # Slopes need no gradient of later steps: few large operations instead of many small ones, and yet so few
         # steps at a time that the slopes stay in the cache.
         slopes = cell.slopes(xp, tape, steps)
@@ -124,4 +147,20 @@ def steps_back(xp: Any, cell: Any, tape: Tape, dy: Array, dstate: list[Array]) -
             for ds, ds_passing in zip(dstate, passing, strict=True):
                 ds += ds_passing
         da[:, steps] = slopes[:, :rows].transpose(1, 0, 2)
+    if launch:
+        dstate[0] += room
     return da.reshape(rows, T * N)
+
+
+def _launch_back(xp: Any, cell: Any, tape: Tape, dy: Array, dstate: list[Array], steps: slice, room: Array) -> Array:
+    """Some steps back on a GPU, one kernel and one product each; return their ``da (rows, K, N)``.
+
+    The gradient of a step's new state is the sum of three: ``dy``, ``dstate[0]`` and ``room``, the last being what
+    the product of the step after has brought. So the kernel adds them up, and no kernel does nothing else.
+    """
+    T, N, H = dy.shape
+    das = xp.empty((steps.stop - steps.start, cell.da_blocks * H, N), dy.dtype)
+    for t in reversed(range(steps.start, steps.stop)):
+        alive = True if tape.valid is None else tape.valid[t]
+        cell.launch_backward(xp, tape, t, dy[t].T, das[t - steps.start], dstate, room, alive)
+    return das.transpose(1, 0, 2)

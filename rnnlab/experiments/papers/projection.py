@@ -1,0 +1,110 @@
+"""The arms of Kanai et al. 2017, and what must hold of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from rnnlab.experiments.analysis import Interval, Missing, Point, Results
+from rnnlab.experiments.experiment import FAILS, HOLDS, Arm
+from rnnlab.experiments.papers.parts import better, counted, present, shown
+
+__all__ = ["ARMS", "DELTAS", "bounded", "gentler", "never_diverges", "somewhere_diverges", "tuned"]
+
+Check = Callable[[Results], tuple[str, str]]
+DELTAS = (0.2, 0.5, 0.8, 1.1, 1.4)
+RATES = (0.1, 0.3, 1.0, 3.0)
+ARMS = (
+    Arm("projection", {}, RATES, ("optimizer.project_spectral_norm", tuple(round(2 - delta, 1) for delta in DELTAS))),
+    Arm("clip", {}, RATES, ("optimizer.clip_global_norm", (5.0, 10.0, 15.0, 20.0))),
+    Arm("sgd", {}, RATES),
+)
+
+
+def bounded(variants: Sequence[str]) -> Check:
+    """Return a check of the spectral norms on record against their bound."""
+
+    def check(results: Results) -> tuple[str, str]:
+        largest, seen = 0.0, 0
+        for variant in present(results, variants):
+            for point in results.arm(variant, "projection").points:
+                for run in point.runs:
+                    # The record of a step is of the parameters before it: of the first, those that were drawn.
+                    norms = [v for v in _candidate_norms(run["monitor"])[1:] if v is not None]
+                    largest = max([largest, *(v / point.option for v in norms)])
+                    seen += len(norms)
+        if not seen:
+            raise Missing("no spectral norm is on record")
+        words = f"the largest of {seen} spectral norms on record is {largest:.6f} of its bound."
+        return (HOLDS if largest <= 1 + 1e-5 else FAILS), words
+
+    return check
+
+
+def _candidate_norms(monitor: dict[str, list[float | None]] | None) -> list[float | None]:
+    found = {key: rows for key, rows in (monitor or {}).items() if key.startswith("spectral_norm.")}
+    return next((rows for key, rows in found.items() if key.endswith(".n")), [])
+
+
+def never_diverges(variants: Sequence[str], rate: float) -> Check:
+    """Return a check that no run of projection diverged at a rate."""
+
+    def check(results: Results) -> tuple[str, str]:
+        points = _points(results, variants, "projection", rate)
+        runs, bad = sum(len(p.runs) for p in points), sum(p.diverged for p in points)
+        return (FAILS if bad else HOLDS), f"{bad} of {runs} runs of projection diverged at a rate of {rate:g}."
+
+    return check
+
+
+def somewhere_diverges(variants: Sequence[str]) -> Check:
+    """Return a check that clipping diverged somewhere; the words compare its success with that of projection."""
+
+    def check(results: Results) -> tuple[str, str]:
+        parts, bad = [], 0
+        for arm in ("clip", "projection"):
+            points = _points(results, variants, arm)
+            runs, diverged = sum(len(p.runs) for p in points), sum(p.diverged for p in points)
+            where = sorted({(p.rate, p.option) for p in points if p.diverged})
+            at = "" if not where else " (" + ", ".join(f"rate {r:g} at {o:g}" for r, o in where[:8]) + ")"
+            parts.append(f"{diverged} of {runs} runs of {arm} diverged{at}")
+            bad += diverged if arm == "clip" else 0
+        return (HOLDS if bad else FAILS), "; ".join(parts) + "."
+
+    return check
+
+
+def _points(results: Results, variants: Sequence[str], arm: str, rate: float | None = None) -> list[Point]:
+    found = [p for v in present(results, variants) for p in results.arm(v, arm).points if p.runs]
+    found = [p for p in found if rate is None or math.isclose(p.rate, rate)]
+    if not found:
+        raise Missing(f"{arm} was not run" + ("" if rate is None else f" at a rate of {rate:g}"))
+    return found
+
+
+def gentler(variants: Sequence[str]) -> Check:
+    """Return a check that the weakest bound of projection is better than the strongest, each at its best rate."""
+
+    def check(results: Results) -> tuple[str, str]:
+        parts = []
+        for variant in present(results, variants):
+            weak, strong = (_best(results, variant, bound) for bound in (1.8, 0.6))
+            words = f"{variant}: {shown(weak)} at delta = 0.2, {shown(strong)} at 1.4"
+            parts.append((HOLDS if weak.mean < strong.mean else FAILS, words))
+        return counted(parts)
+
+    return check
+
+
+def _best(results: Results, variant: str, bound: float) -> Interval:
+    points = [p for p in results.arm(variant, "projection").points if p.option == bound and p.runs and not p.diverged]
+    found = [(p.of("valid"), p.of("test")) for p in points]
+    sound = [(valid.mean, test) for valid, test in found if valid is not None and test is not None]
+    if not sound:
+        raise Missing(f"{variant} has no run of projection at {bound:g} that did not diverge")
+    return min(sound, key=lambda pair: pair[0])[1]
+
+
+def tuned(variants: Sequence[str]) -> Check:
+    """Return a check that projection is better than clipping, each at its best rate and threshold."""
+    return better(variants, "projection", "clip")
