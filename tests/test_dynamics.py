@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-from cases import LAYERS
-from hypothesis import given
+import strict
+from cases import KINKED, LAYERS
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import rnnlab as rl
@@ -50,6 +51,30 @@ def test_the_spectra_of_a_matrix_that_is_not_finite_are_nan(wrong):
     matrix = np.eye(3)
     matrix[1, 2] = wrong
     assert np.isnan(dynamics.spectral_norm(matrix)) and np.isnan(dynamics.spectral_radius(matrix))
+
+
+@given(seeds, st.integers(1, 5), st.lists(st.integers(1, 3), max_size=2), st.sampled_from(["f4", "f8"]))
+def test_a_spectrum_is_sorted_has_the_determinant_as_product_and_takes_stacks(seed, M, stack, dtype):
+    matrix = np.random.default_rng(seed).normal(size=(*stack, M, M)).astype(dtype)
+    eigenvalues, singular_values = dynamics.spectrum(matrix)
+    assert eigenvalues.shape == singular_values.shape == (*stack, M) and np.iscomplexobj(eigenvalues)
+    assert (np.diff(np.abs(eigenvalues)) <= 1e-6).all() and (np.diff(singular_values) <= 0).all()
+    determinant = np.linalg.det(matrix.astype(float))
+    np.testing.assert_allclose(eigenvalues.prod(axis=-1), determinant, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(singular_values.prod(axis=-1), abs(determinant), rtol=1e-3, atol=1e-3)
+    first = matrix.reshape(-1, M, M)[0]
+    np.testing.assert_allclose(singular_values.reshape(-1, M)[0, 0], dynamics.spectral_norm(first), rtol=1e-5)
+    np.testing.assert_allclose(abs(eigenvalues.reshape(-1, M)[0, 0]), dynamics.spectral_radius(first), rtol=1e-5)
+
+
+def test_a_matrix_that_is_not_finite_spoils_only_its_own_spectrum():
+    matrices = np.stack([np.eye(2), np.array([[1.0, np.nan], [0, 1]]), 3 * np.eye(2)])
+    eigenvalues, singular_values = dynamics.spectrum(matrices)
+    for found in (eigenvalues, singular_values):
+        np.testing.assert_array_equal(found[[0, 2]], [[1, 1], [3, 3]])
+        assert np.isnan(found[1]).all()
+    with pytest.raises(ValueError, match=r"matrix must have shape \(..., M, M\); got \(2, 3\)"):
+        dynamics.spectrum(np.zeros((2, 3)))
 
 
 # ------------------------------------------------------------------------------- blocks
@@ -200,6 +225,168 @@ def test_products_of_jacobians_are_the_gradient_through_time():
     for k in range(1, 4):
         carried = np.einsum("na,nab->nb", carried, jacobians[-k])
         np.testing.assert_allclose(norms[k], np.linalg.norm(carried, axis=1).mean(), rtol=1e-12)
+
+
+# ------------------------------------------------------------------------------- Jacobians by formula
+
+FORMULAS = ["rnn", "rnn-sigmoid", "rnn-nobias", "lstm", "lstm-nobias"]
+FORMULAS += ["gru-after", "gru-after-nobias", "gru-before", "gru-before-nobias"]
+
+
+def drawn(make, seed, T=4, N=2, D=2, H=3, given_state=True):
+    """A layer with random weights and non-zero biases, an input and an initial state."""
+    rng = np.random.default_rng(seed)
+    layer = make(D, H)
+    params = tree_map(lambda p: p + 0.5 * rng.normal(size=p.shape), layer.init(rng))
+    x = rng.normal(size=(T, N, D))
+    state = tree_map(lambda s: rng.normal(size=s.shape), layer.forward(params, x)[1]) if given_state else None
+    return layer, params, x, state
+
+
+def jacobian_by_complex_step(layer, params, x, state):
+    """Column b is the imaginary part of a step from ``state + i*1e-30*e_b``: exact to rounding, no difference taken."""
+    parts = state if isinstance(state, tuple) else (state,)
+    sizes = np.cumsum([s.shape[1] for s in parts])
+    columns = []
+    for b in range(sizes[-1]):
+        moved = np.concatenate(parts, axis=1).astype(complex)
+        moved[:, b] += 1e-30j
+        pieces = tuple(np.split(moved, sizes[:-1], axis=1))
+        _, final, _ = layer.forward(params, x[None], pieces if isinstance(state, tuple) else pieces[0])
+        after = np.concatenate(final, axis=1) if isinstance(final, tuple) else final
+        columns.append(after.imag / 1e-30)
+    return np.stack(columns, axis=-1)
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+@given(seeds)
+@settings(max_examples=10)
+def test_the_formulas_are_what_complex_steps_give_at_every_step(name, seed):
+    layer, params, x, state = drawn(LAYERS[name], seed)
+    J = dynamics.step_jacobians(layer, params, x, state)
+    for t in range(len(x)):
+        np.testing.assert_allclose(J[t], jacobian_by_complex_step(layer, params, x[t], state), rtol=1e-9, atol=1e-12)
+        _, state, _ = layer.forward(params, x[t : t + 1], state)
+
+
+@pytest.mark.parametrize("name", [*FORMULAS, *KINKED])
+@pytest.mark.parametrize("given_state", [False, True])
+def test_the_formulas_are_what_the_layers_own_backward_gives(name, given_state):
+    layer, params, x, state = drawn({**LAYERS, **KINKED}[name], 12, given_state=given_state)
+    J = dynamics.step_jacobians(layer, params, x, state)
+    for t in range(len(x)):
+        np.testing.assert_allclose(J[t], dynamics.state_jacobian(layer, params, x[t], state), rtol=1e-9, atol=1e-12)
+        _, state, _ = layer.forward(params, x[t : t + 1], state)
+
+
+@pytest.mark.parametrize("factor", ["slope of c'", "forget gate", "reset gate"])
+def test_a_formula_with_a_factor_left_out_is_seen(factor, monkeypatch):
+    layer, params, x, state = drawn(LAYERS["gru-after" if factor == "reset gate" else "lstm"], 13)
+    good = dynamics.step_jacobians(layer, params, x[:1], state)[0]
+    values = dynamics.gate_values
+
+    def spoilt(*args):
+        gates = values(*args)
+        name = {"slope of c'": "o", "forget gate": "f", "reset gate": "r"}[factor]
+        return {**gates, name: np.ones_like(gates[name])}
+
+    monkeypatch.setattr("rnnlab.dynamics.jacobians.gate_values", spoilt)
+    bad = dynamics.step_jacobians(layer, params, x[:1], state)[0]
+    exact = jacobian_by_complex_step(layer, params, x[0], state)
+    assert abs(good - exact).max() < 1e-12 and abs(bad - exact).max() > 1e-2
+
+
+@pytest.mark.parametrize("name", ["rnn", "lstm", "gru-after", "gru-before-nobias"])
+def test_the_formulas_and_what_is_made_of_them_take_arrays_of_a_device(name, monkeypatch):
+    layer, params, x, state = drawn(LAYERS[name], 19)
+    J = dynamics.step_jacobians(layer, params, x, state)
+    monkeypatch.setattr("rnnlab.recurrent.loop.has_kernels", lambda xp, dtype: False)
+    with strict.installed(monkeypatch):
+        there = dynamics.step_jacobians(layer, *rl.to_backend((params, x, state), "cupy"))
+        np.testing.assert_allclose(rl.to_backend(there, "numpy"), J, rtol=1e-12, atol=1e-15)
+        for found, expected in (
+            (dynamics.jacobian_product(there), dynamics.jacobian_product(J)),
+            (dynamics.spectrum(there), dynamics.spectrum(J)),
+        ):
+            for a, b in zip(found, expected, strict=True):
+                assert type(a) is np.ndarray
+                np.testing.assert_allclose(abs(a), abs(b), rtol=1e-9, atol=1e-12)
+
+
+def test_jacobians_keep_float32_and_only_single_cells_have_a_formula():
+    for name in FORMULAS:
+        layer, params, x, state = drawn(LAYERS[name], 14)
+        single = tree_map(lambda a: a.astype(np.float32), (params, x, state))
+        J = dynamics.step_jacobians(layer, *single)
+        assert J.dtype == np.float32
+        np.testing.assert_allclose(J, dynamics.step_jacobians(layer, params, x, state), atol=1e-5)
+    layer = LAYERS["stacked"](2, 3)
+    with pytest.raises(TypeError, match="layer must be an RNN, an LSTM or a GRU; got Stacked"):
+        dynamics.step_jacobians(layer, layer.init(np.random.default_rng(0)), np.zeros((1, 1, 2)))
+
+
+# ------------------------------------------------------------------------------- products of Jacobians
+
+
+@given(seeds, st.integers(1, 8), st.integers(1, 3), st.integers(1, 5))
+def test_a_short_product_has_the_norm_of_the_product_and_rates_that_add_up_to_its_determinant(seed, T, N, S):
+    J = np.random.default_rng(seed).normal(size=(T, N, S, S))
+    log_norms, rates = dynamics.jacobian_product(J)
+    assert log_norms.shape == (T + 1, N) and rates.shape == (N, S) and (np.diff(rates) <= 0).all()
+    for n in range(N):
+        product = np.eye(S)
+        for k in range(T + 1):
+            np.testing.assert_allclose(log_norms[k, n], np.log(np.linalg.norm(product, 2)), rtol=1e-8, atol=1e-8)
+            product = product @ J[T - 1 - k, n] if k < T else product
+        np.testing.assert_allclose(T * rates[n].sum(), np.log(abs(np.linalg.det(product))), rtol=1e-6, atol=1e-6)
+        alone = dynamics.jacobian_product(J[:, n])
+        np.testing.assert_allclose(alone.log_norms, log_norms[:, n], atol=1e-12)
+        np.testing.assert_allclose(alone.rates, rates[n], atol=1e-12)
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+def test_a_product_of_a_thousand_neither_overflows_nor_underflows(scale):
+    rng = np.random.default_rng(15)
+    values = scale * np.array([2.0, 1.0, 0.5])
+    basis = rng.normal(size=(3, 3))
+    J = np.broadcast_to(basis @ np.diag(values) @ np.linalg.inv(basis), (1000, 3, 3))
+    log_norms, rates = dynamics.jacobian_product(J)
+    np.testing.assert_allclose(rates, np.log(values), atol=0.01)  # the exponents are the eigenvalues' logarithms
+    np.testing.assert_allclose(np.diff(log_norms)[-1], np.log(values[0]), atol=1e-9)
+    np.testing.assert_allclose(log_norms[-1], 1000 * np.log(values[0]), atol=5)
+    turn = scale * np.linalg.qr(basis)[0]  # an orthogonal one stretches nothing: exact, whatever T
+    log_norms, rates = dynamics.jacobian_product(np.broadcast_to(turn, (1000, 3, 3)))
+    np.testing.assert_allclose(log_norms, np.log(scale) * np.arange(1001), atol=1e-9)
+    np.testing.assert_allclose(rates, np.log(scale), atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["rnn", "gru-before", "gru-after"])
+def test_the_products_norm_bounds_the_gradient_through_time_and_of_one_unit_is_it(name):
+    layer, params, x, state = drawn(LAYERS[name], 16, T=9, H=1)
+    norms = dynamics.gradient_norm_through_time(layer, params, x, np.random.default_rng(1), state)
+    log_norms = dynamics.jacobian_product(dynamics.step_jacobians(layer, params, x, state)).log_norms
+    np.testing.assert_allclose(np.exp(log_norms[:-1]).mean(axis=1), norms, rtol=1e-10)
+    layer, params, x, state = drawn(LAYERS[name], 17, T=9, N=1, H=4)
+    norms = dynamics.gradient_norm_through_time(layer, params, x, np.random.default_rng(1), state)
+    log_norms = dynamics.jacobian_product(dynamics.step_jacobians(layer, params, x, state)).log_norms
+    assert (norms <= np.exp(log_norms[:-1, 0]) * (1 + 1e-12)).all()
+
+
+def test_products_that_are_zero_not_finite_or_empty():
+    J = np.tile(np.eye(2), (4, 3, 1, 1))
+    J[2, 1], J[1, 2, 0, 1] = 0, np.inf
+    log_norms, rates = dynamics.jacobian_product(J)
+    np.testing.assert_array_equal(log_norms[:, 0], 0)
+    np.testing.assert_array_equal(log_norms[:, 1], [0, 0, -np.inf, -np.inf, -np.inf])
+    np.testing.assert_array_equal(rates, [[0, 0], [-np.inf, -np.inf], [np.nan, np.nan]])
+    assert np.isnan(log_norms[:, 2]).all()
+    rank_one = np.random.default_rng(18).normal(size=(50, 2, 5, 1)) * np.ones(5)
+    assert np.isfinite(dynamics.jacobian_product(rank_one).log_norms).all()
+    assert (np.isfinite(dynamics.jacobian_product(rank_one).rates) == ([True] + 4 * [False])).all()
+    empty = dynamics.jacobian_product(J[:0])
+    assert empty.log_norms.tolist() == [[0, 0, 0]] and empty.rates.tolist() == [[0, 0]] * 3
+    with pytest.raises(ValueError, match=r"jacobians must have shape \(T, N, S, S\) or \(T, S, S\); got \(2, 3\)"):
+        dynamics.jacobian_product(np.zeros((2, 3)))
 
 
 # ------------------------------------------------------------------------------- gates

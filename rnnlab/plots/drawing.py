@@ -20,6 +20,7 @@ from rnnlab.plots.series import number
 __all__ = [
     "DOTTED",
     "LARGE",
+    "LOOKS",
     "GREY",
     "RED",
     "SMALL",
@@ -63,13 +64,20 @@ LOOKS = {
     "centralize": Look("#56B4E9", "P", (0, (1, 1))),
     "block": Look("#000000", "*", (0, (10, 3))),
 }
+# For arms without a look of their own, once the others are taken: of Paul Tol's muted colours.
+SPARE = (
+    Look("#882255", "X", "-"),
+    Look("#44AA99", "<", (0, (3, 1))),
+    Look("#999933", ">", (0, (8, 2, 1.5, 2))),
+    Look("#332288", "h", (0, (1, 2))),
+)
 
 
 def look_of(name: str, arms: Mapping[str, Any]) -> Look:
     """Return the look of an arm; one without its own gets the next that no other arm of the picture has."""
     if name in LOOKS:
         return LOOKS[name]
-    free = [look for known, look in LOOKS.items() if known not in arms] or list(LOOKS.values())
+    free = [*(look for known, look in LOOKS.items() if known not in arms), *SPARE]
     strangers = [arm for arm in arms if arm not in LOOKS]
     return free[strangers.index(name) % len(free)]
 
