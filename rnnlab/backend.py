@@ -7,10 +7,9 @@ when one of its arrays arrives or when it is asked for by name.
 
 from __future__ import annotations
 
-import functools
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +18,6 @@ __all__ = [
     "BackendError",
     "Tree",
     "default_backend",
-    "fused",
     "library_of",
     "namespace",
     "scatter_add",
@@ -33,7 +31,6 @@ Array = Any  # a numpy.ndarray, a cupy.ndarray, or what stands in for them in te
 Tree = Any  # an Array, None, or a dict / tuple / list of Trees
 
 BACKENDS = ("numpy", "cupy")
-Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class BackendError(RuntimeError):
@@ -249,34 +246,6 @@ def to_numpy(tree: Tree) -> Tree:
     (array([0, 1]), None)
     """
     return tree_map(lambda a: a.get() if hasattr(a, "get") else np.asarray(a), tree)
-
-
-def fused(function: Function) -> Function:
-    """Mark a function made of elementwise operations only: one kernel on CuPy, itself on NumPy.
-
-    The function takes arrays of one shape and uses operators and ``xp`` ufuncs that it gets through
-    NumPy's dispatch (``np.tanh(x)``), as ``cupy.fuse`` requires.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> @fused
-    ... def axpy(a, x, y):
-    ...     return a * x + y
-    >>> axpy(np.float64(2), np.ones(2), np.ones(2))
-    array([3., 3.])
-    """
-    kernel: list[Callable[..., Any]] = []
-
-    @functools.wraps(function)
-    def call(*arrays: Array) -> Any:
-        if type(arrays[-1]).__module__.partition(".")[0] != "cupy":
-            return function(*arrays)
-        if not kernel:
-            kernel.append(sys.modules["cupy"].fuse(function))
-        return kernel[0](*arrays)
-
-    return call  # type: ignore[return-value]
 
 
 def scatter_add(target: Array, index: Array, values: Array) -> None:

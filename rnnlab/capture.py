@@ -43,8 +43,11 @@ def capture(step: Callable[..., Tree]) -> Captured:
 
     - All arrays of a call must have the shapes and dtypes of the first call's; they are copied into the graph's own.
     - What is returned is overwritten by the next call: copy what is to be kept.
-    - ``step`` may read no value on the host: no ``float()``, no ``if`` on an array, no ``lengths``.
-    - It multiplies matrices by `rnnlab.kernels.product`, as this package does; CuPy refuses ``@`` during a capture.
+    - ``step`` may read no value on the host: no ``float()``, no ``if`` on an array. ``lengths`` are such an argument,
+      on the GPU.
+    - It multiplies matrices by `rnnlab.kernels.product`; CuPy refuses ``@`` during a capture. Of this package that is
+      done by everything but the cells that have no kernels: an RNN with another activation than tanh, and half or
+      complex numbers.
     - What Python counts stands still: keep optimizers out, as their step number and learning rate would not change.
     - Dropout is refused: its draws come from the host, and a replay would repeat them.
     - Arguments and results are arrays; a number of Python's, which a replay would not renew, is refused.

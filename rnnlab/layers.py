@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from rnnlab import initializers
-from rnnlab.backend import Array, namespace, scatter_add
+from rnnlab.backend import Array, library_of, namespace, scatter_add
 from rnnlab.initializers import Initializer
+from rnnlab.kernels import product
 
 __all__ = ["Dropout", "Embedding", "Linear"]
 
@@ -136,21 +137,21 @@ class Linear:
         ValueError
             A shape does not fit.
         """
-        namespace(x=x, params=params)
+        xp = namespace(x=x, params=params)
         weight = _check_weight(self, params, (self.output_size, self.input_size))
         if x.ndim < 1 or x.shape[-1] != self.input_size:
             raise ValueError(f"x must have shape (..., {self.input_size}) for {self!r}; got {tuple(x.shape)}")
-        y = x.reshape(-1, self.input_size) @ weight.T
+        y = product(xp, x.reshape(-1, self.input_size), weight.T)
         if self.bias:
             y = y + params["bias"]  # not +=, so that a complex step in the bias alone passes
         return y.reshape(*x.shape[:-1], self.output_size), x
 
     def backward(self, params: Params, tape: Array, dy: Array) -> tuple[Array, Params]:
         """Return ``dx (..., input_size)`` and the gradients."""
-        x = tape
+        xp, x = library_of(dy, "dy"), tape
         rows = dy.reshape(-1, self.output_size)
-        dx = (rows @ params["weight"]).reshape(x.shape)
-        grads = {"weight": rows.T @ x.reshape(-1, self.input_size)}
+        dx = product(xp, rows, params["weight"]).reshape(x.shape)
+        grads = {"weight": product(xp, rows.T, x.reshape(-1, self.input_size))}
         if self.bias:
             grads["bias"] = rows.sum(axis=0)
         return dx, grads

@@ -7,16 +7,18 @@ that are alive at the same time. Parameters and the batch, which the caller hold
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from rnnlab.backend import Array, Tree, namespace, tree_items
 from rnnlab.combinators import Bidirectional, Stacked
+from rnnlab.kernels import on_device
 from rnnlab.models import Forecaster, LanguageModel, PianoRollModel, SequenceClassifier
 from rnnlab.recurrent import CHUNK, Recurrent
 
-__all__ = ["check_memory", "memory_needed"]
+__all__ = ["check_memory", "check_step", "memory_needed"]
 
 
 class Cost(NamedTuple):
@@ -90,10 +92,36 @@ def check_memory(model: Any, T: int, N: int, dtype: Any, free: int, needed: Call
     most_N = _largest(lambda n: needed(model, T, n, dtype) <= free, N)
     would = [f"{name} = {most}" for name, most in (("T", most_T), ("N", most_N)) if most]
     advice = f"{' or '.join(would)} would fit" if would else "no smaller T or N alone would fit"
+    name = f"{type(model).__name__} with {model.recurrent!r}" if hasattr(model, "recurrent") else repr(model)
     raise MemoryError(
-        f"a step of {model!r} with T = {T} and N = {N} in {np.dtype(dtype)} needs {_bytes(wanted)}, "
+        f"a step of {name} with T = {T} and N = {N} in {np.dtype(dtype)} needs {_bytes(wanted)}, "
         f"and {_bytes(free)} are free; {advice}"
     )
+
+
+def check_step(model: Any, params: Tree, batch: Sequence[Array]) -> None:
+    """Do `check_memory` for a step on this batch with what a GPU has free; nothing for NumPy, or a model not ours.
+
+    Parameters
+    ----------
+    model : object
+    params : Tree
+    batch : tuple
+        Its first array begins with the axes T and N.
+
+    Examples
+    --------
+    >>> import numpy as np, rnnlab as rl
+    >>> from rnnlab.memory import check_step
+    >>> model, rng = rl.models.LanguageModel(7, 3, rl.GRU(3, 4)), np.random.default_rng(0)
+    >>> check_step(model, model.init(rng), (rng.integers(0, 7, (5, 2)), rng.integers(0, 7, (5, 2))))
+    """
+    xp = namespace(params=params)
+    if not on_device(xp) or _numbers.dispatch(type(model)) is _numbers.dispatch(object):
+        return
+    free = xp.cuda.runtime.memGetInfo()[0] + xp.get_default_memory_pool().free_bytes()
+    (T, N), (_, first) = batch[0].shape[:2], next(tree_items(params))
+    check_memory(model, T, N, first.dtype, free)
 
 
 def _largest(fits: Callable[[int], bool], bound: int) -> int:

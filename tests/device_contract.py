@@ -110,8 +110,6 @@ def activations_state_and_scatter(close, dtype):
     backend.scatter_add(target, index, x)
     backend.scatter_add(target_d, on_device(index), on_device(x))
     close(target_d, target)
-    squash = backend.fused(lambda a, b: np.tanh(a) * b + a)
-    close(squash(on_device(x), on_device(target)), squash(x, target), "fused")
 
 
 # --------------------------------------------------------------------------- losses and models
@@ -246,6 +244,7 @@ def instruments(close, name):
     close(
         dynamics.state_jacobian(case.layer, params, x[0]), dynamics.state_jacobian(case.layer, case.params, case.x[0])
     )
+    close(dynamics.step_jacobians(case.layer, params, x), dynamics.step_jacobians(case.layer, case.params, case.x))
     lengths = np.array([5, 2, 4])
     close(
         dynamics.gate_values(case.layer, params, x, lengths=lengths),

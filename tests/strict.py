@@ -9,8 +9,7 @@ Its module is put where ``import cupy`` finds it, so that the package takes the 
 - what comes from the host (``cupy.asarray``) is an upload, and noted too.
 
 It is stricter than CuPy in one thing: NumPy's own functions refuse its arrays, though CuPy's would take the call over,
-because code that calls them has not asked which library its arrays belong to. Only in a function that is fused may
-NumPy's ufuncs be called, as ``cupy.fuse`` asks.
+because code that calls them has not asked which library its arrays belong to.
 """
 
 from __future__ import annotations
@@ -36,6 +35,7 @@ SCALARS = (bool, int, float, complex, np.generic)
 MAKERS = {"array", "asarray", "asanyarray", "ascontiguousarray"}  # they take what is on the host
 JOINERS = {"concatenate", "stack", "vstack", "hstack", "column_stack", "broadcast_arrays"}  # they take lists of arrays
 ANSWERS = {"allclose", "array_equal", "array_equiv"}  # NumPy says True where CuPy has an array
+PRODUCTS = {"matmul", "rmatmul", "imatmul", "dot", "vdot", "inner", "outer", "tensordot", "einsum", "linalg.norm"}
 WAITS = {"nonzero", "flatnonzero", "argwhere", "unique", "asnumpy"}  # the size of what comes out depends on values
 # Of a parameter of these names CuPy wants an array of its own; of the others a list may be a shape, or axes.
 ARRAYS = {"a", "b", "x", "y", "x1", "x2", "m", "arr", "v", "ary", "condition", "dst", "src", "indices", "prototype"}
@@ -51,6 +51,7 @@ class Notes:
     waits: list[str] = field(default_factory=list)
     uploads: list[str] = field(default_factory=list)
     lines: set[str] = field(default_factory=set)
+    capturing: bool = False  # a graph: no wait, no upload, and no product that CuPy would ask cuBLAS for
 
     def clear(self):
         self.waits.clear()
@@ -62,6 +63,8 @@ NOTES = Notes()
 
 
 def note(kept, what):
+    if NOTES.capturing:
+        raise RuntimeError(f"cudaErrorStreamCaptureUnsupported: {what}")
     frame = sys._getframe(1)
     while frame is not None and not frame.f_code.co_filename.startswith(str(PACKAGE)):
         frame = frame.f_back
@@ -151,7 +154,7 @@ class ndarray:
 
     def __array_ufunc__(self, ufunc, method, *inputs, **kwargs):
         by_operator = any(isinstance(v, np.generic) for v in inputs)  # such as np.float64(2) * a
-        if method != "__call__" or not (_fusing or by_operator):
+        if method != "__call__" or not by_operator:
             refuse(f"np.{ufunc.__name__} of {', '.join(type(v).__name__ for v in inputs)}: not both on the device")
         return MODULE.__getattr__(ufunc.__name__)(*inputs, **kwargs)
 
@@ -228,8 +231,14 @@ def checked_key(key):
     return plain(key)
 
 
+def refuse_cublas(name):
+    if NOTES.capturing and name.strip("_") in PRODUCTS:
+        raise NotImplementedError("calling cuBLAS API during stream capture is currently unsupported")
+
+
 def _operator(name):
     def apply(self, *others):
+        refuse_cublas(name)
         if not all(isinstance(o, (ndarray, *SCALARS)) for o in others):
             return NotImplemented
         result = getattr(self._a, name)(*map(plain, others))
@@ -259,6 +268,7 @@ def _in_place(name):
 
 def _method(name, parameters):
     def call(self, *args, **kwargs):
+        refuse_cublas(name)
         if parameters is not None:
             bound(f"ndarray.{name}", parameters, (self, *args), kwargs)
         if any(isinstance(v, list) for v in args):
@@ -302,14 +312,13 @@ _furnish()
 
 # -------------------------------------------------------------------------------- the module
 
-_fusing: list[str] = []
-
 
 def _function(name, function):
     """A function of the module, which calls NumPy's of the same name."""
     parameters = NAMES[name]
 
     def call(*args, **kwargs):
+        refuse_cublas(name)
         if parameters is not None:
             arguments = bound(name, parameters, args, kwargs)
             if name not in MAKERS and name not in ("result_type", "can_cast", "full", "asnumpy"):
@@ -350,24 +359,6 @@ class Module(types.ModuleType):
         return function
 
 
-def fuse(function=None, **options):
-    """Run the function itself, with NumPy's ufuncs allowed inside."""
-    if function is None:
-        return lambda f: fuse(f, **options)
-
-    def call(*arrays):
-        for a in arrays:
-            if not isinstance(a, (ndarray, *SCALARS)):
-                refuse(f"a fused function of {type(a)}")
-        _fusing.append(function.__name__)
-        try:
-            return function(*arrays)
-        finally:
-            _fusing.pop()
-
-    return call
-
-
 class ElementwiseKernel:
     """A kernel, compiled as C for the host; see ``compiled.py``."""
 
@@ -392,12 +383,46 @@ def scatter_add(a, slices, value):
     np.add.at(a._a, slices._a, plain(value))
 
 
+class Stream:
+    """A stream that captures; ``end_capture`` returns a graph that does nothing, see ``fake_gpu.py``."""
+
+    ptr = 77
+
+    def __init__(self, non_blocking=False):
+        assert non_blocking
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        NOTES.capturing = False
+
+    def synchronize(self):
+        pass
+
+    def begin_capture(self):
+        NOTES.capturing = True
+
+    def end_capture(self):
+        NOTES.capturing = False
+        return types.SimpleNamespace(graph=1, launch=lambda: None)
+
+
+MEMORY = {"free": 2**34, "pool": 0}  # bytes that the device has, and those that CuPy's pool holds for later
+
+
 def _make(available):
     """The modules ``cupy``, ``cupy.linalg`` and ``cupyx``."""
     cupy, linalg = Module("cupy", np), Module("cupy.linalg", np.linalg, "linalg.")
     cupyx = types.ModuleType("cupyx")
     cupy.linalg, cupyx.scatter_add, cupy.__version__ = linalg, scatter_add, TABLE["cupy"]
-    cupy.ndarray, cupy.fuse, cupy.ElementwiseKernel = ndarray, fuse, ElementwiseKernel
+    cupy.ndarray, cupy.ElementwiseKernel = ndarray, ElementwiseKernel
+    runtime = types.SimpleNamespace(memGetInfo=lambda: (MEMORY["free"], 2**35), runtimeGetVersion=lambda: 13010)
+    runtime.getDeviceProperties = lambda device: {"name": b"No GPU"}
+    cupy.cuda = types.SimpleNamespace(runtime=runtime, Stream=Stream, get_current_stream=lambda: Stream(True))
+    cupy.cuda.MemoryPool = lambda: types.SimpleNamespace(malloc=None)
+    cupy.cuda.using_allocator = lambda malloc: contextlib.nullcontext()
+    cupy.get_default_memory_pool = lambda: types.SimpleNamespace(free_bytes=lambda: MEMORY["pool"])
     cupy.is_available = lambda: available
     cupy.asnumpy = lambda a: a.get() if isinstance(a, ndarray) else np.asarray(a)
     cupy.get_array_module = lambda *arrays: cupy if any(isinstance(a, ndarray) for a in arrays) else np

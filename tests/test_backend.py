@@ -204,20 +204,7 @@ def test_the_default_backend_is_the_argument_then_the_environment_then_numpy(mon
         backend.default_backend("jax")
 
 
-# ------------------------------------------------------------------------------- fused, scatter_add
-
-
-def test_fused_is_the_function_itself_on_numpy_and_one_kernel_made_once_on_cupy(fake_cupy):
-    def double(x):
-        """Twice x."""
-        return x + x
-
-    made = []
-    fake_cupy(fuse=lambda f: made.append(f) or (lambda x: "kernel"))
-    call = backend.fused(double)
-    np.testing.assert_array_equal(call(np.arange(3)), [0, 2, 4])
-    assert call.__doc__ == "Twice x." and made == []
-    assert call(of_cupy()) == call(of_cupy()) == "kernel" and made == [double]
+# ------------------------------------------------------------------------------- scatter_add
 
 
 @given(

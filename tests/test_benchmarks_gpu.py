@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import importlib
+import json
+import os
 import subprocess
 import sys
 import types
 
+import fake_gpu
 import numpy as np
 import pytest
+from compiled import COMPILER
 
 import rnnlab as rl
-from benchmarks import cells, gpu, harness
+from benchmarks import cells, gpu, harness, projection
 from rnnlab.backend import BackendError
+from rnnlab.kernels import Kernel
 
 SHAPE = (2, 3, 4, 5)
 
@@ -66,6 +72,84 @@ def test_a_training_step_of_ours_lowers_the_loss_and_is_the_same_captured():
     losses = [[float(step()) for _ in range(20)] for step in (plain, captured)]
     assert losses[0] == losses[1]
     assert losses[0][-1] < losses[0][0]
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """CuPy, PyTorch and the driver, all fake."""
+    monkeypatch.setenv("CUPY_TF32", "1")
+    for module in ("rnn", "lstm", "gru"):
+        for value in vars(importlib.import_module(f"rnnlab.cells.{module}")).values():
+            for kernel in value if isinstance(value, tuple) else (value,):
+                if isinstance(kernel, Kernel):  # what a kernel was compiled to by another library must not stay
+                    monkeypatch.setattr(kernel, "_launch", None)
+    return fake_gpu.install(monkeypatch)
+
+
+WORDS = ["--shapes", "2,3,4,5", "--rounds", "1", "--seconds", "0.001"]
+
+
+@pytest.mark.skipif(not COMPILER, reason="no cc")
+def test_the_whole_benchmark_on_a_machine_that_is_fake(machine, tmp_path, capsys, monkeypatch):
+    path, real, set_to = tmp_path / "gpu.json", gpu.set_tf32, []
+    monkeypatch.setattr(gpu, "set_tf32", lambda torch, on: set_to.append(on) or real(torch, on))
+    assert harness.run(gpu.main, [*WORDS, "--json", str(path)]) == 0, capsys.readouterr().err
+    out, err = capsys.readouterr()
+    assert err == "" and out.startswith("No GPU, CuPy 14") and "PyTorch 0 with cuDNN 0" in out
+    records = json.loads(path.read_text())
+    layers, training = ([r for r in records if r["what"] == what] for what in ("layer", "training"))
+    assert [(r["cell"], r["tf32"]) for r in layers] == [(c, on) for c in cells.LAYERS for on in (False, True)]
+    assert [r["cell"] for r in training] == list(cells.LAYERS)
+    for r in layers:
+        assert (r["launches"], r["cudnn_launches"]) == (140, 3)
+        flop = gpu.operations(r["cell"], *SHAPE) / 1e9
+        for side, rate in (("graph", "tflops"), ("cudnn", "cudnn_tflops")):
+            assert r[rate] == pytest.approx(flop / r[f"{side}_ms"])
+        assert r["products_tflops"] > 0 and r["on_device"] > 0
+        assert (r["kernels_ms"] is None) == (r["numpy_ms"] is None) == r["tf32"]
+    for r in training:
+        assert all(r[f"{side}_ms"] > 0 for side in ("numpy", "kernels", "graph", "cudnn"))
+    assert set_to == [False, False, True] * 3, "of each cell: the layer, the training step, the layer once more"
+    backends = sys.modules["torch"].backends
+    assert backends.cuda.matmul.allow_tf32 is backends.cudnn.allow_tf32 is True and os.environ["CUPY_TF32"] == "1"
+
+
+@pytest.mark.skipif(not COMPILER, reason="no cc")
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda torch: setattr(torch.cuda, "is_available", lambda: False), "PyTorch finds no GPU"),
+        (lambda torch: setattr(torch, "tanh", None), "cuGraphGetNodes failed with status 3"),
+        (lambda torch: setattr(torch.nn.utils, "clip_grad_norm_", lambda *_: None), "losses of kernels are"),
+        (lambda torch: setattr(torch.autograd, "grad", _negative), "of kernels and cuDNN differ by"),
+    ],
+)
+def test_what_goes_wrong_on_the_machine_is_one_line(machine, capsys, spoil, words):
+    machine.status = 3 if "status 3" in words else 0
+    spoil(sys.modules["torch"])
+    assert harness.run(gpu.main, [*WORDS, "--cells", "gru"]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.count("\n") == 1 and words in err
+
+
+def _negative(y, inputs, dy):
+    return y.back(-dy.a)
+
+
+@pytest.mark.skipif(not COMPILER, reason="no cc")
+def test_the_projections_share_of_a_step_on_a_machine_that_is_fake(machine, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(projection, "WARM_UP", 6)
+    words = ["--backend", "cupy", "--sizes", "70", "--texts", "characters", "--steps", "3"]
+    assert harness.run(projection.main, [*words, "--json", str(tmp_path / "p.json")]) == 0, capsys.readouterr().err
+    records = {r["case"]: r for r in json.loads((tmp_path / "p.json").read_text())}
+    assert [r["bound_in"] for r in records.values()] == ["0/3", "3/3", "3/3"]
+    assert all(r["share"] > 0 for r in records.values())
+
+
+def test_the_projection_without_a_gpu_is_one_line(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    assert harness.run(projection.main, ["--backend", "cupy"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
 
 
 class Clock:

@@ -196,7 +196,7 @@ def test_model_and_sources_of_every_kind_of_data_fit_together(name, request):
 def test_the_kinds_are_those_that_the_configuration_names():
     from rnnlab.experiments.config import DATA_NAMES
 
-    assert set(KINDS) == {*DATA_NAMES, "text", "ucr"}
+    assert set(KINDS) == {*DATA_NAMES, "text", "tokens", "ucr"}
 
 
 def test_validation_and_test_data_are_no_training_data():

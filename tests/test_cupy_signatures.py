@@ -51,18 +51,6 @@ def path_of(node):
     return (root, ".".join(names)) if names and root in ("xp", "cupyx") else None
 
 
-def numpy_in_fused(tree):
-    """The nodes ``np.NAME`` in functions that are fused: CuPy is asked for them, too."""
-    for node in ast.walk(tree):
-        fused = isinstance(node, ast.FunctionDef) and any("fused" in ast.unparse(d) for d in node.decorator_list)
-        if fused or (isinstance(node, ast.Call) and ast.unparse(node.func).endswith("fused")):
-            yield from (
-                inner
-                for inner in ast.walk(node)
-                if isinstance(inner, ast.Attribute) and isinstance(inner.value, ast.Name) and inner.value.id == "np"
-            )
-
-
 def fits(parameters, call, skip_self=False):
     """Why a function with such parameters does not take a call, or None."""
     star = any(isinstance(a, ast.Starred) for a in call.args) or any(k.arg is None for k in call.keywords)
@@ -82,7 +70,6 @@ def problems(source, table):
     calls = {id(node.func): node for node in ast.walk(tree) if isinstance(node, ast.Call)}
     inner = {id(n.value) for n in ast.walk(tree) if isinstance(n, ast.Attribute)}
     looked_up = [(n, path_of(n)) for n in ast.walk(tree) if isinstance(n, ast.Attribute) and id(n) not in inner]
-    looked_up += [(n, ("xp", n.attr)) for n in numpy_in_fused(tree)]
     found = []
     for node, path in looked_up:
         if path is None or path[1].startswith("__"):
@@ -172,7 +159,6 @@ BAD = {
     "x.setfield(y, d)": "no array method setfield",
     "cupyx.scatter_mul(x, i, y)": "CuPy has no scatter_mul",
     "cupy.nothing()": "CuPy has no nothing",
-    "@fused\ndef f(x):\n    return np.nextafter2(x)": "CuPy has no nextafter2",
 }
 
 

@@ -14,12 +14,14 @@ from typing import Any
 
 import numpy as np
 
+import rnnlab
 from rnnlab import data
 from rnnlab.commands import InputError, add_backend, usable_backend
 from rnnlab.experiments.arms import ARMS, DEFAULT_ARMS
 from rnnlab.experiments.compare import Comparison, compare, summarize
 from rnnlab.experiments.runner import Run, Setup
 from rnnlab.experiments.tasks import TASKS, AddingTask, CopyingTask, Task, TextTask
+from rnnlab.memory import check_step
 
 __all__ = ["DESCRIPTION", "HELP", "add_arguments", "run"]
 
@@ -52,6 +54,7 @@ def run(arguments: Any) -> int:
     """Run the command; return the exit status."""
     backend = usable_backend(arguments.backend)
     comparison = _comparison(arguments, backend)
+    _check_memory(comparison.setup)
     default_jobs = _cores() if backend == "numpy" else 1
     jobs = default_jobs if arguments.jobs is None else _positive("--jobs", arguments.jobs)
     out = _new_folder(arguments.out or time.strftime("rnnlab-compare-%Y%m%d-%H%M%S"))
@@ -130,6 +133,18 @@ def _comparison(arguments: Any, backend: str) -> Comparison:
     steps, hidden = _positive("--steps", arguments.steps), _positive("--hidden", arguments.hidden)
     setup = Setup(_task(arguments), arguments.cell, hidden, steps, backend=backend)
     return Comparison(setup, arms, rates, seeds)
+
+
+def _check_memory(setup: Setup) -> None:
+    """Refuse what a GPU has not the memory for, before there is a folder."""
+    layer, rng = getattr(rnnlab, setup.cell.upper()), np.random.default_rng(0)
+    model = setup.task.model(layer(setup.task.input_size, setup.hidden))
+    batch, _ = next(setup.task.training(rng, setup.dtype))
+    one = {"bias": rnnlab.to_backend(np.zeros(1, setup.dtype), setup.backend)}  # the parameters' library and dtype
+    try:
+        check_step(model, one, batch)
+    except MemoryError as error:
+        raise InputError(str(error)) from None
 
 
 def _task(arguments: Any) -> Task:

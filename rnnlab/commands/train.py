@@ -61,7 +61,7 @@ def run(arguments: Any) -> int:
     except NonFiniteError as error:
         print(f"{arguments.prog}: {error}", file=sys.stderr)
         return 1
-    except (ConfigError, checkpoint.CheckpointError, OSError, ValueError) as error:
+    except (ConfigError, checkpoint.CheckpointError, MemoryError, OSError, ValueError) as error:
         raise InputError(str(error)) from None
     except KeyboardInterrupt:
         print(f"{arguments.prog}: stopped; go on with --resume", file=sys.stderr)

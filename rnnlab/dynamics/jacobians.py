@@ -248,7 +248,7 @@ def jacobian_product(jacobians: Array) -> JacobianProduct:
         for step in J[::-1]:
             Q, R = np.linalg.qr(np.swapaxes(step, -1, -2) @ Q)
             growth = np.abs(np.diagonal(R, axis1=-2, axis2=-1))
-            rounding = growth.shape[-1] * np.finfo(float).eps * growth.max(axis=-1, keepdims=True, initial=0)
+            rounding = growth.shape[-1] * np.finfo(float).eps * growth.max(axis=-1, keepdims=True)
             rates = rates + np.log(np.where(growth > rounding, growth, 0))
             product = R @ product
             norm = np.linalg.norm(product, 2, axis=(-2, -1))

@@ -13,6 +13,7 @@ import rnnlab
 from rnnlab import dynamics
 from rnnlab.backend import Array, Tree, namespace, to_backend, tree_items
 from rnnlab.experiments.arms import ARMS
+from rnnlab.experiments.outcome import Losses, diverged
 from rnnlab.experiments.tasks import Task
 from rnnlab.recurrent import carry_state
 
@@ -75,8 +76,12 @@ class Run:
 
     @property
     def diverged(self) -> bool:
-        """Whether the run blew up, or ended worse than it began."""
-        return not self.finite or self.validation_loss > self.validation_loss_at_start
+        """Whether the run blew up, or ended worse than it began; see `rnnlab.experiments.outcome`."""
+        if not self.finite:
+            return True
+        last = self.training_loss[-max(1, self.steps // 10) :]
+        training = Losses(self.training_loss[0], float(np.mean(last)))
+        return diverged(Losses(self.validation_loss_at_start, self.validation_loss), training)
 
     @property
     def finite(self) -> bool:
@@ -194,11 +199,8 @@ def gradient_norm(grads: Tree) -> float:
     >>> bool(np.isclose(gradient_norm({"a": np.float32([3e30]), "b": np.float32([4e30])}), 5e30))
     True
     """
-    norms = []
-    for _, g in tree_items(grads):
-        xp = namespace(g=g)
-        norms.append(float(xp.linalg.norm(g.astype(xp.float64))))
-    return float(np.linalg.norm(norms))
+    xp = namespace(grads=grads)  # all in one array, so that the host waits for a GPU once
+    return float(xp.linalg.norm(xp.concatenate([g.astype(xp.float64).ravel() for _, g in tree_items(grads)])))
 
 
 def is_explosion(norms: list[float], factor: float) -> bool:

@@ -84,7 +84,8 @@ class Optimizer:
         TypeError
             They belong to another array library, or their dtype does not go into the parameter's.
         FloatingPointError
-            A gradient is not finite, and a part of this optimizer would spread that.
+            A gradient is not finite, and a part of this optimizer would spread that. On a GPU, where looking makes the
+            host wait, it spreads: to parameters that are not finite either.
         """
         w, g = dict(tree_items(params)), dict(tree_items(grads))
         _refuse_misfit(w, g)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import math
+from typing import Any
 
 from rnnlab.backend import Array, namespace
-from rnnlab.optim.parts import Flat, GradientTransform, norm, number, refuse_not_finite
+from rnnlab.kernels import on_device
+from rnnlab.optim.parts import Flat, GradientTransform, global_norm, number, refuse_not_finite
 
 __all__ = ["clip_by_global_norm", "clip_by_norm", "clip_by_value"]
 
@@ -36,7 +37,7 @@ class clip_by_value(GradientTransform):  # used like a function
     def change(self, path: str, g: Array, params: Flat) -> Array:
         """Return the clipped gradient of one parameter."""
         xp = namespace(grads=g)
-        if bool(xp.isnan(g).any()):  # an infinity is clipped; a NaN would pass
+        if not on_device(xp) and bool(xp.isnan(g).any()):  # an infinity is clipped; a NaN would pass
             refuse_not_finite(path, g)
         return xp.clip(g, -self.limit, self.limit)
 
@@ -67,10 +68,10 @@ class clip_by_global_norm(GradientTransform):
 
     def __call__(self, grads: Flat, params: Flat) -> Flat:
         """Return the scaled gradients."""
-        total = math.hypot(*(norm(path, g) for path, g in grads.items()))
-        if total <= self.max_norm:
+        total = global_norm(grads)
+        if isinstance(total, float) and total <= self.max_norm:
             return grads
-        return {path: _scale(g, self.max_norm, total) for path, g in grads.items()}
+        return {path: _at_most(g, self.max_norm, total) for path, g in grads.items()}
 
 
 class clip_by_norm(GradientTransform):
@@ -94,11 +95,14 @@ class clip_by_norm(GradientTransform):
 
     def change(self, path: str, g: Array, params: Flat) -> Array:
         """Return the scaled gradient of one parameter."""
-        size = norm(path, g)
-        return g if size <= self.max_norm else _scale(g, self.max_norm, size)
+        return _at_most(g, self.max_norm, global_norm({path: g}))
 
 
-def _scale(g: Array, max_norm: float, size: float) -> Array:
-    """Return ``g * max_norm / size``; in two factors where their quotient would vanish in g's own digits."""
+def _at_most(g: Array, max_norm: float, size: Any) -> Array:
+    """Return ``g * min(1, max_norm / size)``."""
+    if not isinstance(size, float):  # on a GPU, where nothing can be decided without waiting
+        return (g * (max_norm / namespace(grads=size).maximum(size, max_norm))).astype(g.dtype)
+    if size <= max_norm:
+        return g
     factor = max_norm / size
-    return g * factor if factor > 1e-30 else (g * (1 / size)) * max_norm
+    return g * factor if factor > 1e-30 else (g * (1 / size)) * max_norm  # would it vanish in g's own digits?

@@ -16,58 +16,98 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from rnnlab.backend import Array, namespace
 from rnnlab.kernels import product
 
-__all__ = ["clip_by_products"]
+__all__ = ["nearest_within", "norm_by_products"]
 
 POLAR_STEPS = 16  # for norms up to 1e4 times the limit
 SIGN_STEPS = 28
 STABLE = 1.69770248526  # the largest r: with more, values of 1 would become too small to keep their digits
 SIGN_LOW = 1e-9  # of the largest: nearer to the limit than that, a singular value may stay where it is
+SQUARINGS = 10  # of G, for a norm that is at most K^(1/4096) too large: 0.2 % with K = 1500
+SLACK = 1 + 1e-4  # more than rounding takes away
 
 
-def clip_by_products(W: Array, max_norm: float) -> Array:
-    """Return the nearest matrix with no singular value above a limit.
+def nearest_within(B: Array) -> tuple[Array, Array]:
+    """Return the nearest matrix with no singular value above 1, and ``V V^T`` of the right vectors V of those above.
 
     Parameters
     ----------
-    W : Array, shape (M, K)
-        Real. One that is not finite gives one that is not finite.
-    max_norm : float
-        Positive.
+    B : Array, shape (M, K)
+        Real, with ``M >= K``; what is not finite gives what is not finite.
 
     Returns
     -------
-    Array, shape (M, K)
+    nearest : Array, shape (M, K)
+    projector : Array, shape (K, K)
+        Its trace is how many values were clipped; one within 1e-9 of 1 may count in part.
 
     Notes
     -----
-    The error is at most about 1e-8 of the norm of W in float64 and 4e-6 of it in float32. It takes 93 products, more
-    than a training step has: it is for a first projection, not for every step. For that, `rnnlab.optim.spectral`
-    needs few products where little has changed since the step before.
+    The error is about 1e-8 of the norm of B in float64, and 4e-6 of it in float32. It takes 93 products, more than a
+    training step has: it is for a first projection, or where very many values are clipped.
 
     References
     ----------
     J. Chen, E. Chow, A stable scaling of Newton-Schulz for improving the sign function computation of a Hermitian
     matrix, Argonne National Laboratory, 2014.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> nearest, projector = nearest_within(np.diag([3.0, 0.5]))
+    >>> nearest.round(6), round(float(np.trace(projector)), 6)
+    (array([[1. , 0. ],
+           [0. , 0.5]]), 1.0)
     """
-    if W.shape[0] < W.shape[1]:
-        return clip_by_products(W.T, max_norm).T
-    xp = namespace(W=W)
-    one = xp.eye(W.shape[1], dtype=W.dtype)
-    B = W / W.dtype.type(max_norm)
-    norm = _norm_bound(xp, B)
+    xp = namespace(B=B)
+    one = xp.eye(B.shape[1], dtype=B.dtype)
+    norm = _rough_norm(xp, B)
     low = xp.minimum(1 / norm, xp.ones_like(norm))
     O = _newton_schulz(xp, B / norm, one, low, POLAR_STEPS)
     A = product(xp, O.T, B) - one
     A = (A + A.T) / (2 * xp.maximum(norm, xp.ones_like(norm)))
     sign = _newton_schulz(xp, A, one, xp.full_like(norm, SIGN_LOW), SIGN_STEPS)
-    clipped: Array = (O + B - product(xp, B - O, sign)) * W.dtype.type(0.5 * max_norm)
-    return clipped
+    return (O + B - product(xp, B - O, sign)) / 2, (one + sign) / 2
 
 
-def _norm_bound(xp: Any, B: Array) -> Array:
+def norm_by_products(G: Array) -> Array:
+    """Return at least ``||G||_2`` of a symmetric matrix, and at most ``K^(1/2048)`` times that, as an array of no axes.
+
+    ``||G||^p = ||G^p|| <= ||G^p||_F`` with ``p = 2^SQUARINGS``; what is squared is divided by its norm first.
+
+    Parameters
+    ----------
+    G : Array, shape (K, K)
+
+    Returns
+    -------
+    Array, shape ()
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> round(float(norm_by_products(np.diag([-2.0, 1.9, 0.0]))), 3)
+    2.0
+    """
+    xp, share = namespace(G=G), 1.0
+    bound = xp.full_like(G[0, 0], SLACK)
+    for _ in range(SQUARINGS):
+        size = _frobenius(xp, G)
+        G = G / size
+        G, bound, share = product(xp, G, G), bound * size**share, share / 2
+    return bound * _frobenius(xp, G) ** share
+
+
+def _frobenius(xp: Any, G: Array) -> Array:
+    """Return ``||G||_F``, or next to nothing if that is 0."""
+    return xp.maximum(xp.sqrt((G * G).sum()), np.finfo(G.dtype).tiny)
+
+
+def _rough_norm(xp: Any, B: Array) -> Array:
     """Return at least ``||B||_2``, and at most ``K^(1/16)`` times that: ``||(B^T B)^4||_F^(1/8)``."""
     size = xp.sqrt((B * B).sum())
     size = size + xp.where(size == 0, xp.ones_like(size), xp.zeros_like(size))
@@ -75,8 +115,7 @@ def _norm_bound(xp: Any, B: Array) -> Array:
     G = product(xp, B.T, B)
     for _ in range(2):
         G = product(xp, G, G)
-    slack = 1 + 1e-4  # more than rounding takes away
-    return size * xp.maximum(xp.sqrt(xp.sqrt(xp.sqrt(xp.sqrt((G * G).sum())))), xp.full_like(size, 1e-4)) * slack
+    return size * xp.maximum(xp.sqrt(xp.sqrt(xp.sqrt(xp.sqrt((G * G).sum())))), xp.full_like(size, 1e-4)) * SLACK
 
 
 def _newton_schulz(xp: Any, X: Array, one: Array, low: Array, steps: int) -> Array:

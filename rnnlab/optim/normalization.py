@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 from rnnlab.backend import Array, namespace
-from rnnlab.optim.parts import Flat, GradientTransform, flag, norm, number, one_of, pattern, refuse_not_finite
+from rnnlab.optim.parts import Flat, GradientTransform, flag, global_norm, number, one_of, pattern, refuse_not_finite
 
 __all__ = ["block_normalize_gradients", "centralize_gradients", "normalize_weight_gradients"]
 
@@ -16,6 +15,7 @@ DENOMINATORS: dict[str, tuple[float, Callable[[Array, Array], Array]]] = {
     "sqrt(var+eps)": (0.5, lambda var, floor: (var + floor * floor) ** 0.5),
 }
 PER = ("array", "gate", "row")
+TINY = 1e-308  # the norm of nothing: its reciprocal is no number
 
 
 class normalize_weight_gradients(GradientTransform):  # used like a function
@@ -48,7 +48,8 @@ class normalize_weight_gradients(GradientTransform):  # used like a function
 
     Notes
     -----
-    Where all elements are equal the result is 0, with ``eps=0`` too.
+    Where all elements are equal the result is 0, with ``eps=0`` too; but with ``center=False`` and ``eps > 0`` it is
+    ``g / eps``: do not use that on arrays of one element.
 
     References
     ----------
@@ -186,7 +187,7 @@ class block_normalize_gradients(GradientTransform):
 
     def change(self, path: str, g: Array, params: Flat) -> Array:
         """Return the normalized gradient of one parameter."""
-        size = norm(path, g)
-        if size == 0.0 or math.isinf(1 / size):
-            return namespace(grads=g).zeros_like(g)
-        return g / size
+        size = global_norm({path: g})
+        if not isinstance(size, float):  # on a GPU
+            return (g / namespace(grads=g).maximum(size, TINY)).astype(g.dtype)
+        return g / size if size > TINY else namespace(grads=g).zeros_like(g)

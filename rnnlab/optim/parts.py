@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from rnnlab.backend import Array, namespace, to_numpy
+from rnnlab.backend import Array, library_of, namespace, to_numpy
+from rnnlab.kernels import on_device
 
 __all__ = [
     "Flat",
@@ -20,6 +21,7 @@ __all__ = [
     "Projection",
     "Update",
     "flag",
+    "global_norm",
     "matching",
     "norm",
     "number",
@@ -172,9 +174,15 @@ def pattern(only: Any) -> str | None:
     return only
 
 
+# Looking at a value makes the host wait for a GPU. So there nothing is looked at inside a step of an optimizer, and
+# what is not finite spreads to the parameters, where `rnnlab.fit` finds it.
+
+
 def refuse_not_finite(path: str, g: Array) -> None:
-    """Raise FloatingPointError if a gradient holds a NaN or an infinity, which would spread unseen."""
+    """Raise FloatingPointError if a gradient holds a NaN or an infinity; on a GPU do nothing."""
     xp = namespace(g=g)
+    if on_device(xp):
+        return
     finite = xp.isfinite(g)
     if not bool(finite.all()):
         index = tuple(int(i) for i in to_numpy(xp.argwhere(~finite))[0])
@@ -187,7 +195,7 @@ def norm(path: str, g: Array) -> float:
     Raises
     ------
     FloatingPointError
-        The array holds a NaN or an infinity.
+        The array holds a NaN or an infinity; of an array on a GPU the norm is then no finite number.
 
     Examples
     --------
@@ -207,3 +215,33 @@ def norm(path: str, g: Array) -> float:
         return 0.0
     scaled = flat / largest
     return largest * math.sqrt(float(scaled @ scaled))
+
+
+def global_norm(arrays: Flat) -> Any:
+    """Return the Euclidean norm of all arrays together, without overflow or underflow on the way.
+
+    Returns
+    -------
+    float, or of CuPy arrays an array of no axes
+        For which the host has not waited; it is NaN if something is not finite.
+
+    Raises
+    ------
+    FloatingPointError
+        A NumPy array holds a NaN or an infinity.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> global_norm({"w": np.array([3.0]), "b": np.array([4.0])})
+    5.0
+    """
+    xp = library_of(next(iter(arrays.values()), np.zeros(0)), "grads")
+    if not on_device(xp):
+        return math.hypot(*(norm(path, g) for path, g in arrays.items()))
+    flat = xp.concatenate([g.reshape(-1) for g in arrays.values()])
+    if not flat.size:
+        return xp.zeros(())
+    unit = xp.abs(flat).max()
+    flat /= xp.where(unit == 0, xp.ones_like(unit), unit)
+    return unit * xp.sqrt((flat * flat).sum(dtype="d"))

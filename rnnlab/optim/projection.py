@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from rnnlab.backend import Array
+from rnnlab.backend import Array, namespace
+from rnnlab.kernels import on_device
 from rnnlab.optim.parts import Flat, Projection, matching, number
 from rnnlab.optim.spectral import Clipped, clip_singular_values, clip_step, norm_bound, refuse_not_finite
 
@@ -45,6 +46,9 @@ class project_spectral_norm(Projection):  # used like a function
     known of A, there is nothing to do. After that a Cholesky factorization tells whether there is something to clip.
     If it is a few values, they are found by starting from those of the step before, and proved to be all. Only if many
     values reach the limit, or lie close below it, is the matrix decomposed at every step.
+
+    On a GPU nothing of the matrix's size is decomposed: products of it take that place. The host waits once for a step
+    where Weyl's inequality suffices, and about ten times where there is something to clip.
 
     The result is that of the full decomposition: to rounding for up to 64 rows or columns, to a relative 1e-6 in
     float32 and 1e-8 in float64 for more, in the Frobenius norm. See ``rnnlab/optim/spectral.py`` for the proof.
@@ -86,9 +90,10 @@ class project_spectral_norm(Projection):  # used like a function
         params, state = dict(params), dict(state)
         for path, rows in self._rows(params).items():
             W = params[path][rows]
-            refuse_not_finite(path, W)
+            if not on_device(namespace(params=W)):  # else what follows finds it, and the host waits for that only
+                refuse_not_finite(path, W)
             known = _known(state.get(path), W)
-            if known and norm_bound(W, known, self.max_norm) <= self.max_norm:
+            if known and _within(W, known, self.max_norm):
                 continue
             new = clip_step(W, self.max_norm, path, known.basis if known else None)
             if new.matrix is not W:
@@ -127,6 +132,13 @@ def _known(state: dict[str, Any] | None, W: Array) -> Clipped | None:
     if not state or state["matrix"].shape != W.shape:
         return None
     return Clipped(state["matrix"], float(state["norm"]), state["basis"], float(state["rest"]))
+
+
+def _within(W: Array, known: Clipped, max_norm: float) -> bool:
+    """Whether W is surely within the limit: the same as before, or by `norm_bound`, which cannot tell at the limit."""
+    if known.norm >= max_norm:
+        return bool((known.matrix == W).all())
+    return norm_bound(W, known, max_norm) <= max_norm
 
 
 def _fits(path: str, pattern: str, params: Flat) -> bool:

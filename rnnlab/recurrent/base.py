@@ -10,6 +10,7 @@ import numpy as np
 from rnnlab import initializers
 from rnnlab.backend import Array, Tree, library_of, namespace, tree_map
 from rnnlab.initializers import Initializer
+from rnnlab.kernels import product
 from rnnlab.recurrent.loop import Params, Tape, input_product, steps_back, steps_forward
 
 __all__ = ["Recurrent", "carry_state", "valid_steps"]
@@ -262,8 +263,8 @@ class Recurrent:
         da = steps_back(xp, self.cell, tape, dy, d)
         grads = self.cell.weight_gradients(xp, da, tape)
         da = da[: tape.gates.shape[1]]
-        dx = (da.T @ tape.params["weight_ih"]).reshape(T, N, D)
-        grads["weight_ih"] = da @ tape.x.reshape(T * N, D)
+        dx = product(xp, da.T, tape.params["weight_ih"]).reshape(T, N, D)
+        grads["weight_ih"] = product(xp, da, tape.x.reshape(T * N, D))
         if self.bias:
             grads["bias"] = da.sum(axis=1)
         return dx, self._pack([ds.T.copy() for ds in d]), {name: grads[name] for name in tape.params}

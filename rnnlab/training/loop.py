@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 
 from rnnlab import checkpoint
-from rnnlab.backend import Tree, namespace, to_backend, tree_items, tree_map
-from rnnlab.optim.parts import norm, one_of
+from rnnlab.backend import Tree, namespace, to_backend, to_numpy, tree_items, tree_map
+from rnnlab.kernels import on_device
+from rnnlab.memory import check_step
+from rnnlab.optim.parts import global_norm, one_of
 from rnnlab.recurrent import carry_state
 from rnnlab.training.run import Limits, NonFiniteError, Result, Run, learning_rate, restore, save, settings
 
@@ -101,6 +103,8 @@ def fit(
     ------
     NonFiniteError
         Something was not finite, with ``on_nonfinite="raise"``.
+    MemoryError
+        A step would need more memory than the GPU has free.
     CheckpointError
         The folder is in use, holds another run or cannot be written to.
     ValueError
@@ -137,6 +141,8 @@ def fit(
                 batches = train.epoch(_epoch_rng(seed, run.epoch))
             batch, anew = batches[run.position]
             run.batch = _brought(batch, run.params)
+            if backend == "cupy":
+                _refuse_what_does_not_fit(run)
             state = None if anew else carry_state(run.state)
             loss, grads, state = model.loss_and_grads(run.params, run.batch, state, run.dropout_rng)
             problem = _record(run, loss, grads)
@@ -191,13 +197,15 @@ def evaluate(model: Any, params: Tree, source: Any) -> float:
     True
     """
     epoch, state = source.epoch(np.random.default_rng(0)), None
-    total = weights = 0.0
+    losses, weights = [], []
     for k in range(len(source)):
         batch, anew = epoch[k]
         loss, state = model.loss(params, _brought(batch, params), None if anew else state)
-        weight = source.weight(batch)
-        total, weights = total + weight * float(loss), weights + weight
-    return total / weights
+        losses.append(loss)
+        weights.append(source.weight(batch))
+    total = sum(w * loss for w, loss in zip(weights, _on_the_host(losses), strict=True))
+    mean: float = total / sum(weights)
+    return mean
 
 
 # ---------------------------------------------------------------------------- the parts of a step
@@ -205,9 +213,8 @@ def evaluate(model: Any, params: Tree, source: Any) -> float:
 
 def _record(run: Run, loss: Any, grads: Tree) -> Problem | None:
     """Begin the step's row; say what is not finite."""
-    run.loss, run.grads = float(loss), grads
-    run.learning_rate = learning_rate(run)
-    size, odd = _norm(grads)
+    run.grads, run.learning_rate = grads, learning_rate(run)
+    size, odd, run.loss = _norm(grads, loss)
     row = {"step": run.step, "epoch": run.epoch, "training_loss": run.loss, "gradient_norm": size}
     run.history.append({**row, "learning_rate": run.learning_rate})
     if odd is not None:
@@ -261,15 +268,35 @@ def _validate(run: Run, valid: Any, metric: Any) -> None:
             checkpoint.write(run.folder / "best.npz", best)
 
 
-def _norm(tree: Tree) -> tuple[float, str | None]:
-    """Return the norm of a tree, and the path of the first array that is not finite."""
-    norms = []
-    for path, array in tree_items(tree):
-        try:
-            norms.append(norm(path, array))
-        except FloatingPointError:
-            return math.nan, path
-    return math.hypot(*norms), None
+def _norm(tree: Tree, *losses: Any) -> tuple[Any, ...]:
+    """Return the norm of a tree, the path of the first array that is not finite, and losses as floats.
+
+    A step needs norm and loss on the host before it goes on: for a GPU it waits once here, not for each array.
+    """
+    arrays = dict(tree_items(tree))
+    try:
+        size, *found = _on_the_host([global_norm(arrays), *losses])
+    except FloatingPointError:
+        size, *found = math.nan, *map(float, losses)
+    odd = (path for path, a in arrays.items() if not bool(namespace(a=a).isfinite(a).all()))
+    return size, next(odd, None) if math.isnan(size) else None, *found
+
+
+def _on_the_host(numbers: Sequence[Any]) -> list[float]:
+    """Return numbers as floats, those on a GPU in one transfer."""
+    xp = namespace(numbers=[x for x in numbers if hasattr(x, "shape")])
+    if not on_device(xp):
+        return [float(x) for x in numbers]
+    values: list[float] = to_numpy(xp.stack([xp.asarray(x, dtype="d") for x in numbers])).tolist()
+    return values
+
+
+def _refuse_what_does_not_fit(run: Run) -> None:
+    """Before a step of shapes that there have not been yet, ask whether the GPU has the memory for it."""
+    shapes = tuple(a.shape for _, a in tree_items(run.batch))
+    if shapes not in run.shapes:
+        check_step(run.model, run.params, run.batch)
+        run.shapes.add(shapes)
 
 
 def _brought(batch: Tree, params: Tree) -> Any:

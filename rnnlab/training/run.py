@@ -74,6 +74,7 @@ class Run:
         self.grads: Tree = None
         self.state: Tree = None
         self.loss = self.learning_rate = math.nan
+        self.shapes: set[Any] = set()  # of the batches for which a GPU had memory enough
         self.step = self.epoch = self.position = self.waited = self.skipped = 0
         self.history: History = []
         self.best_params: Tree = None
