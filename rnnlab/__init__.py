@@ -10,7 +10,7 @@ from rnnlab.layers import Dropout, Embedding, Linear
 from rnnlab.recurrent import GRU, LSTM, RNN, Recurrent, carry_state
 
 if TYPE_CHECKING:
-    from rnnlab import checkpoint, data, gradcheck, monitor, training
+    from rnnlab import capture, checkpoint, data, gradcheck, memory, monitor, training
     from rnnlab.gradcheck import GradientCheckError, GradientReport, check_gradients, check_layer
     from rnnlab.monitor import Monitor
     from rnnlab.training import NonFiniteError, evaluate, fit
@@ -33,6 +33,7 @@ __all__ = [
     "Recurrent",
     "Stacked",
     "activations",
+    "capture",
     "carry_state",
     "check_gradients",
     "check_layer",
@@ -44,6 +45,7 @@ __all__ = [
     "gradcheck",
     "initializers",
     "losses",
+    "memory",
     "models",
     "monitor",
     "optim",
@@ -59,7 +61,7 @@ _LAZY = {
     **dict.fromkeys(("NonFiniteError", "evaluate", "fit"), "rnnlab.training"),
     "Monitor": "rnnlab.monitor",
 }
-_LAZY_MODULES = ("checkpoint", "data", "gradcheck", "monitor", "training")
+_LAZY_MODULES = ("capture", "checkpoint", "data", "gradcheck", "memory", "monitor", "training")
 
 
 def __getattr__(name: str) -> Any:
