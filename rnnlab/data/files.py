@@ -77,16 +77,10 @@ def short(value: object, longest: int = 40) -> str:
 
 
 def cache() -> Path:
-    """Return the folder that downloads go to; it need not exist yet.
+    """Return the folder that downloads go to; it need not exist yet."""
+    import platformdirs  # imported here because few need it; pooch would say the same, but brings a progress bar along
 
-    Raises
-    ------
-    ModuleNotFoundError
-        pooch is not installed.
-    """
-    import pooch  # imported here because it takes longer to import than rnnlab, and only downloads need it
-
-    return Path(pooch.os_cache("rnnlab"))
+    return Path(platformdirs.user_cache_dir("rnnlab"))
 
 
 def folders(root: str | os.PathLike[str] | None = None) -> list[Path]:
@@ -118,10 +112,7 @@ def folders(root: str | os.PathLike[str] | None = None) -> list[Path]:
         found.append(path)
         if root is not None:
             return found
-    try:
-        return [*found, cache()]
-    except ModuleNotFoundError:
-        return found
+    return [*found, cache()]
 
 
 def find(name: str, root: str | os.PathLike[str] | None = None) -> Path:
@@ -151,7 +142,7 @@ def find(name: str, root: str | os.PathLike[str] | None = None) -> Path:
         path = folder / name
         if path.is_file():
             return path
-    places = " or in ".join(repr(str(folder)) for folder in looked) or "RNNLAB_DATA (not set)"
+    places = " or in ".join(repr(str(folder)) for folder in looked)
     raise FileNotFoundError(
         f"there is no {name} in {places}; run `rnnlab data fetch {name.split('/')[0]}`, "
         "or set RNNLAB_DATA to the folder that holds it"
