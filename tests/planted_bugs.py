@@ -222,8 +222,9 @@ LOOP_BUGS = [
     Bug("padding reaches y", "recurrent.base", "xp.copyto(y, xp.zeros((), dtype), where=~valid[:, :, None])", "pass", "layer"),
     Bug("padding of dy enters", "recurrent.base", "dy = xp.where(tape.valid[:, :, None], dy, xp.zeros((), dtype))", "pass", "layer"),
     Bug("dstate scaled", "recurrent.base", "self._pack([ds.T.copy() for ds in d])", "self._pack([ds.T / T for ds in d])", "layer"),
-    Bug("weight gradient from dx", "recurrent.base", "da @ tape.x.reshape(T * N, D)", "da @ dx.reshape(T * N, D)", "layer"),
-    Bug("batch and time swapped in dx", "recurrent.base", "(da.T @ tape.params[\"weight_ih\"]).reshape(T, N, D)", "(da.T @ tape.params[\"weight_ih\"]).reshape(N, T, D).transpose(1, 0, 2)", "layer"),
+    Bug("weight gradient from dx", "recurrent.base", "product(xp, da, tape.x.reshape(T * N, D))", "product(xp, da, dx.reshape(T * N, D))", "layer"),
+    Bug("batch and time swapped in dx", "recurrent.base", "product(xp, da.T, tape.params[\"weight_ih\"]).reshape(T, N, D)",
+        "product(xp, da.T, tape.params[\"weight_ih\"]).reshape(N, T, D).transpose(1, 0, 2)", "layer"),
 ]  # fmt: skip
 
 COMBINATOR_BUGS = [
@@ -240,7 +241,7 @@ COMBINATOR_BUGS = [
 
 LAYER_BUGS = [
     Bug("bias gradient averaged", "layers", "rows.sum(axis=0)", "rows.mean(axis=0)", "linear"),
-    Bug("weight gradient from y", "layers", "rows.T @ x.reshape(-1, self.input_size)", "rows.T @ (rows @ params['weight'])", "linear"),
+    Bug("weight gradient from y", "layers", "product(xp, rows.T, x.reshape(-1, self.input_size))", "rows.T @ (rows @ params['weight'])", "linear"),
     Bug("a repeated symbol counts once", "layers", "scatter_add(weight, tape.reshape(-1), dy.reshape(-1, self.embedding_size))",
         "weight[tape.reshape(-1)] = dy.reshape(-1, self.embedding_size)", "embedding"),
 ]  # fmt: skip

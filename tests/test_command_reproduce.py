@@ -88,6 +88,71 @@ def test_quick_and_variants_and_seeds_choose_what_is_run(call):
     assert status == 0 and "14 of 14 runs are done" in out and len(records("x")) == 14
 
 
+def test_other_settings_and_rates_are_run_and_said(call):
+    words = ["--variant", "short", "--arm", "sgd", "--arm", "clip", "--seeds", 1, "--jobs", 1]
+    words += ["--set", "training.steps=7", "--set", "model.hidden=5", "--set", "training.dtype=float64"]
+    status, out, err = call("reproduce", "toy", *words, "--rates", "0.2,0.1")
+    assert status == 0 and "6 of 9 runs are done" in out, err  # wild and the other variant are planned, and not done
+    found = records("rnnlab-toy")
+    assert {key[:3] for key in found} == {("short", arm, rate) for arm in ("sgd", "clip") for rate in (0.1, 0.2)}
+    assert {record["steps"] for record in found.values()} == {7}
+    results = json.loads(Path("rnnlab-toy/results.json").read_text())
+    assert results["changed"] == [
+        "training.steps is 7 here, 20 in the declaration",
+        "model.hidden is 5 here, 4 in the declaration",
+        "training.dtype is float64 here, float32 in the declaration",
+        "the rates of sgd are 0.2, 0.1 here, 0.01, 0.1 in the declaration",
+        "the rates of clip are 0.2, 0.1 here, 0.1 in the declaration",
+        "there is 1 seed here, 2 in the declaration",
+    ]
+    settings = "--set training.steps=7 --set model.hidden=5 --set training.dtype=float64"
+    assert results["command"] == (
+        f"rnnlab reproduce toy --variant short --arm sgd --arm clip {settings} --seeds 1 --rates 0.2,0.1"
+    )
+    report = Path("rnnlab-toy/report.md").read_text()
+    assert "**Not as declared:** training.steps is 7 here, 20 in the declaration; model.hidden" in report
+    (beside,) = (line for line in report.splitlines() if line.startswith("The paper's figures"))
+    assert beside == (
+        "The paper's figures are those of the declared settings, ours are not: training.steps is 7 here, 20 in the "
+        "declaration; model.hidden is 5 here, 4 in the declaration; training.dtype is float64 here, float32 in the "
+        "declaration."
+    )
+    status, out, _ = call("reproduce", "toy", "--jobs", 1)
+    report = Path("rnnlab-toy/report.md").read_text()
+    assert status == 0 and "14 of 14 runs are done" in out and "declaration" not in report
+    assert "The folder holds 6 runs with other settings" in report
+    lines = [path.read_text().count("\n") for path in Path("rnnlab-toy/runs").iterdir()]
+    assert sum(lines) == 20
+
+
+def test_epochs_take_the_place_of_steps_and_a_value_as_declared_is_no_change(call):
+    words = ["--arm", "sgd", "--seeds", 1, "--jobs", 1, "--rates", "0.1"]
+    status, _, err = call("reproduce", "toy", *words, "--set", "training.epochs=1", "--set", "model.hidden=4")
+    assert status == 0, err
+    assert {record["steps"] for record in records("rnnlab-toy").values()} == {5}
+    assert json.loads(Path("rnnlab-toy/results.json").read_text())["changed"][:2] == [
+        "training.epochs is 1 here, not set in the declaration",
+        "training.steps is not set here, 20 in the declaration",
+    ]
+
+
+def test_a_setting_is_put_over_what_an_arm_changes(call):
+    status, _, err = call(
+        "reproduce", "toy", "--arm", "wild", "--set", "optimizer.momentum=0.5", "--jobs", 1, "--seeds", 1
+    )
+    assert status == 0, err
+    made = json.loads(Path("rnnlab-toy/results.json").read_text())["variants"]["short"]["arms"]["wild"]["changes"]
+    assert made == {"optimizer": {"momentum": 0.5}}
+
+
+def test_a_report_can_be_written_anew_without_a_run(call):
+    assert call("reproduce", "toy", "--jobs", 1, "--variant", "short", "--seeds", 1)[0] == 0
+    Path("rnnlab-toy/report.md").unlink()
+    status, out, err = call("reproduce", "toy", "--report")
+    assert status == 0 and "5 of 14 runs are done" in out and "9 of 14 runs are left" in err
+    assert Path("rnnlab-toy/report.md").is_file() and len(records("rnnlab-toy")) == 5
+
+
 def test_minutes_leave_runs_for_the_next_time(call):
     status, out, err = call("reproduce", "toy", "--jobs", 1, "--minutes", 1e-9)
     assert status == 0 and "0 of 14 runs are done" in out
@@ -100,6 +165,17 @@ def test_minutes_leave_runs_for_the_next_time(call):
         (["reproduce"], "NAME must be one of toy; see --list"),
         (["reproduce", "tow"], "NAME must be one of toy; got 'tow'"),
         (["reproduce", "toy", "--variant", "x"], "--variant must be one of short, long, ragged; got 'x'"),
+        (["reproduce", "toy", "--arm", "x"], "--arm must be one of sgd, clip, wild; got 'x'"),
+        (["reproduce", "toy", "--variant", "long, ragged", "--arm", "clip"], "--arm must be one of sgd; got 'clip'"),
+        (["reproduce", "toy", "--rates", "0.1,-1"], "--rates must be positive numbers; got '-1'"),
+        (["reproduce", "toy", "--set", "training.epochs"], "--set must be TABLE.KEY=VALUE, such as training.epochs=5"),
+        (["reproduce", "toy", "--set", "training.epoch=5"], "there is no key 'training.epoch'; did you mean 'training"),
+        (["reproduce", "toy", "--set", "training.epochs=-5"], "epochs must be a positive integer; got -5 (variant sho"),
+        (["reproduce", "toy", "--set", "training.epochs=a"], "epochs must be a positive integer; got 'a'"),
+        (["reproduce", "toy", "--set", "training.seed=5"], "training.seed is set by --seeds"),
+        (["reproduce", "toy", "--set", "optimizer.learning_rate=5"], "optimizer.learning_rate is set by --rates"),
+        (["reproduce", "toy", "--set", "optimizer.clip_global_norm=5"], "cannot be set, for clip has a grid of it"),
+        (["reproduce", "toy", "--report"], "--report: there are no runs in 'rnnlab-toy'"),
         (["reproduce", "toy", "--seeds", "0"], "--seeds must be positive; got 0"),
         (["reproduce", "toy", "--jobs", "-1"], "--jobs must be positive; got -1"),
         (["reproduce", "toy", "--minutes", "nan"], "--minutes must be positive; got nan"),

@@ -88,7 +88,8 @@ def test_an_unknown_table_or_none_is_refused():
 VALUES = {"string": "zzz", "empty": "", "true": True, "negative": -1, "zero": 0, "half": 0.5, "nan": float("nan"),
           "infinity": float("inf"), "list": ["zzz"], "table": {"zzz": 1}}  # fmt: skip
 ACCEPTED = {
-    "data.root": ["string"], "data.target": ["string"], "data.valid_share": ["half"],
+    "data.root": ["string"], "data.target": ["string"], "data.valid": ["string"], "data.test": ["string"],
+    "data.valid_share": ["half"],
     "model.bidirectional": ["true"], "model.bias": ["true"], "model.dropout": ["zero", "half"],
     "model.forget_bias": ["negative", "zero", "half"],
     "optimizer.learning_rate": ["half"], "optimizer.momentum": ["zero", "half"], "optimizer.alpha": ["zero", "half"],

@@ -15,8 +15,10 @@ from rnnlab import checkpoint
 from rnnlab.experiments.analysis import Interval, Missing, gather, interval, student, verdicts
 from rnnlab.experiments.config import ConfigError
 from rnnlab.experiments.experiment import UNDECIDED, Arm, Experiment, Quick, Variant, identity
+from rnnlab.experiments.figures import sensitivity
 from rnnlab.experiments.store import StoreError, open_store
-from rnnlab.experiments.tables import as_dict, best_table, markdown, sensitivity, write_report
+from rnnlab.experiments.summary import as_dict
+from rnnlab.experiments.tables import best_table, grid_table, markdown, write_report
 
 
 def record(run, valid=0.5, diverged=False, **more):
@@ -36,10 +38,14 @@ def record(run, valid=0.5, diverged=False, **more):
         "valid_end": valid,
         "valid_loss": valid,
         "diverged": diverged,
+        "succeeded": not diverged,
         "steps": 20,
         "best_step": 19,
         "seconds": 1.5,
+        "curve": {"step": [9, 19], "gradient_norm_max": [1.0, None]},
+        "monitor": None,
         "backend": "numpy",
+        "machine": "a processor",
         "version": "0.1.0",
         "numpy": np.__version__,
     }
@@ -59,6 +65,11 @@ def test_a_plan_holds_every_point_once_and_a_whole_seed_before_the_next():
         assert made.training["on_nonfinite"] == "stop"
         assert made.optimizer["clip_global_norm"] == run.option
         assert made.optimizer["momentum"] == (0.9 if run.arm == "wild" else None)
+
+
+def test_the_name_of_a_configuration_stays_or_runs_on_record_are_lost():
+    tables = {"data": {"name": "adding"}, "optimizer": {"learning_rate": 1.0}, "training": {"steps": 5}}
+    assert identity(tables) == "1f244b7c2b4d2e1d"
 
 
 def test_a_quick_plan_is_a_small_one_with_the_arms_changes_last():
@@ -309,7 +320,8 @@ def test_the_files_are_strict_json_markdown_and_pictures(tmp_path):
     results = gather(TOY, made)
     path = write_report(tmp_path, results, "rnnlab reproduce toy")
     names = {"report.md", "results.json"}
-    names |= {f"sensitivity-{v}.{k}" for v in ("short", "long__ragged") for k in ("png", "svg")}
+    pictures = ("sensitivity-short", "sensitivity-long__ragged", "options-short")
+    names |= {f"{name}.{kind}" for name in pictures for kind in ("png", "svg")}
     assert {p.name for p in tmp_path.iterdir()} == names and path.name == "report.md"
     for word in path.read_text().replace("(", " ").replace(")", " ").split():
         assert not word.endswith(".png") or (tmp_path / word).is_file()
@@ -317,3 +329,43 @@ def test_the_files_are_strict_json_markdown_and_pictures(tmp_path):
     assert found == as_dict(results, verdicts(results), "rnnlab reproduce toy")
     assert found["variants"]["short"]["arms"]["wild"]["best"] is None
     assert found["variants"]["short"]["arms"]["sgd"]["best"]["test"] == {"mean": 0.75, "half_width_95": 0.0, "seeds": 2}
+
+
+def test_what_was_written_by_hand_stands_on_top_and_is_left_as_it_is(tmp_path):
+    results = gather(TOY, [record(run) for run in TOY.plan()])
+    text = write_report(tmp_path, results, "rnnlab reproduce toy").read_text()
+    assert text.startswith("# A toy\n\nIt shows that the engine runs.")
+    (tmp_path / "verdict.md").write_text("Reproduced, **in part**.\n")
+    for _ in range(2):
+        text = write_report(tmp_path, results, "rnnlab reproduce toy").read_text()
+        assert text.startswith("# A toy\n\nReproduced, **in part**.\n\n## What was run\n\nIt shows")
+        assert (tmp_path / "verdict.md").read_text() == "Reproduced, **in part**.\n"
+
+
+def test_a_report_says_machine_command_and_how_much_of_each_variant_is_done():
+    some = [record(run) for run in TOY.plan() if run.seed == 0 and run.arm != "wild"]
+    text = markdown(gather(TOY, some), [], "rnnlab reproduce toy --seeds 2")
+    assert "6 of 14 runs are done" in text and "on a processor (" in text and "`rnnlab reproduce toy --seeds 2`" in text
+    assert "## short\n\n**4 of 10 runs are done.**" in text and "## long, ragged\n\n**2 of 4 runs are done.**" in text
+
+
+def test_the_papers_figures_at_points_of_a_grid_stand_beside_ours():
+    grid = {"clip": {(0.1, 0.5): 0.25}}
+    toy = replace(TOY, variants=(replace(TOY.variants[0], reported_grid=grid), TOY.variants[1]))
+    results = gather(toy, [record(run) for run in toy.plan()])
+    lines = grid_table(results, toy.variants[0]).splitlines()
+    assert lines[0].endswith("| seeds | success | reported by the paper |")
+    assert [line.split("|")[-2].strip() for line in lines if line.startswith("| clip")] == ["0.25", "–"]
+    assert "reported" not in grid_table(results, toy.variants[1])
+    text = markdown(results, [], "")
+    assert text.count("<details>") == 1  # what stands beside a paper's figures is not folded away
+    found = as_dict(results, [], "")["variants"]["short"]["reported_grid"]
+    assert found == [{"arm": "clip", "rate": 0.1, "option": 0.5, "figure": 0.25}]
+    assert not toy.quickened().variants[0].reported_grid
+
+
+def test_success_is_what_a_run_says_and_not_that_it_did_not_diverge():
+    made = [record(run, succeeded=run.seed == 0) for run in TOY.plan()]
+    arm = gather(TOY, made).arm("short", "sgd")
+    assert arm.success == 0.5 and arm.best is not None and arm.best.diverged == 0
+    assert "| 1 of 2 | 2 of 4 |" in best_table(gather(TOY, made), TOY.variants[0])

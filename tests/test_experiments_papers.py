@@ -84,7 +84,7 @@ def test_the_methods_of_kanai_have_the_grids_of_the_issue_on_both_sizes():
             model = variant.config["model"]
             assert (model["cell"], model["reset"], model["bias"]) == ("gru", "before", False)
     sizes = [variant.config["model"]["hidden"] for variant in EXPERIMENTS["kanai2017-ptb"].variants]
-    assert sizes == [650, 100]
+    assert sizes == [650, 100, 100]
 
 
 # One figure of every table, typed anew; of the tables of Kanai et al. none is verified.
@@ -104,11 +104,27 @@ def test_the_papers_figures(where):
     assert found.reported[arm] == FIGURES[where]
 
 
+# From Table 2: a corner, a middle and the sharp claim.
+GRID = {
+    ("rnn-1-deltas", 0.0001, 1e-7): 0.9509, ("rnn-1-deltas", 0.05, 1e-4): 0.101, ("rnn-1-deltas", 0.005, 1e-5): 0.6475,
+    ("lstm-1-deltas", 0.0001, 1e-4): 0.9686, ("lstm-1-deltas", 0.05, 1e-7): 0.3195,
+    ("lstm-1-deltas", 0.005, 1e-5): 0.9881, ("lstm-1-deltas", 0.01, 1e-7): 0.7829,
+}  # fmt: skip
+
+
+def test_the_papers_figures_over_rate_and_delta_are_those_of_its_table_2_and_fill_the_grid():
+    for (name, rate, delta), value in GRID.items():
+        (found,) = (v for v in EXPERIMENTS["wu2024-mnist"].variants if v.name == name)
+        assert found.reported_grid["wgn"][rate, delta] == value
+        (arm,) = found.arms
+        assert set(found.reported_grid["wgn"]) == {(r, d) for r in arm.rates for d in arm.option[1]}
+
+
 def test_no_figure_stands_where_none_is_verified():
     for name in NAMES:
         for variant in EXPERIMENTS[name].variants:
             assert set(variant.reported) <= {arm.name for arm in variant.arms}
-            assert not variant.reported or name.startswith("wu2024")
+            assert not (variant.reported or variant.reported_grid) or name.startswith("wu2024")
             assert "clip" not in variant.reported or not variant.name.startswith("rnn") or name == "wu2024-mnist"
 
 
@@ -156,8 +172,8 @@ def record(run, *, test=1.0, higher=False, diverged=False, monitor=None, **more)
     return {"experiment": "", "variant": run.variant, "arm": run.arm, "rate": run.rate, "option": run.option,
             "seed": run.seed, "config": identity(run.tables), "measure": "m", "unit": "", "higher_is_better": higher,
             "valid": value, "test": value, "valid_end": value, "valid_loss": value, "valid_loss_start": 1.0,
-            "valid_loss_end": value, "diverged": diverged, "stopped": "epochs", "steps": 3, "best_step": 2,
-            "seconds": 1.0, "curve": {}, "monitor": monitor, **more}  # fmt: skip
+            "valid_loss_end": value, "diverged": diverged, "succeeded": not diverged, "stopped": "epochs",
+            "steps": 3, "best_step": 2, "seconds": 1.0, "curve": {}, "monitor": monitor, **more}  # fmt: skip
 
 
 def verdict(name, claim, outcome, keep=lambda run: True):
@@ -253,6 +269,17 @@ def test_the_claims_on_projection_and_clipping(name):
     assert verdict(name, "projection never diverges", diverges("projection", rate)) == FAILS
     assert verdict(name, "clipping diverges", diverges("clip", rate)) == HOLDS
     assert verdict(name, "clipping diverges", diverges("projection", rate)) == FAILS
+
+    def fails(arm, rates):
+        return lambda run: {"succeeded": run.arm != arm or run.rate not in rates}
+
+    assert verdict(name, "projection succeeds", fails("projection", (1.0,))) == HOLDS, "it does at another rate"
+    rates = EXPERIMENTS[name].quick.rates
+    assert verdict(name, "projection succeeds", fails("projection", rates)) == FAILS
+    assert verdict(name, "projection succeeds", fails("clip", rates)) == HOLDS
+    assert verdict(name, "projection succeeds", lambda run: {"succeeded": run.option != 0.6}) == FAILS, (
+        "not at any delta"
+    )
 
     def bound(sign):
         return lambda run: {"test": 100 - sign * (run.option or 0) if run.arm == "projection" else 100.0}

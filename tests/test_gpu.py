@@ -9,6 +9,8 @@ import pytest
 
 import rnnlab as rl
 from rnnlab.backend import tree_map
+from rnnlab.capture import capture
+from rnnlab.memory import check_step
 
 pytestmark = pytest.mark.gpu
 
@@ -116,8 +118,27 @@ def test_nothing_inside_loss_and_grads_makes_the_host_wait(name):
         model.loss_and_grads(params, batch)
 
 
-@pytest.mark.parametrize("name", ["sgd", "momentum", "nesterov", "rmsprop", "adagrad", "adam", "adamw", "l1", "l2"])
-def test_a_plain_step_of_an_optimizer_makes_the_host_wait_never(name):
+@pytest.mark.parametrize("name", contract.models(np.float32))
+@dtypes
+def test_loss_and_grads_captured(name, dtype):
+    model, params, batch = contract.models(dtype)[name]
+    captured, device_params = capture(model.loss_and_grads), contract.on_device(params)
+    for factor in (1, 2):
+        given = tree_map(lambda a, factor=factor: a if a.dtype.kind in "iu" else a * a.dtype.type(factor), batch)
+        got = captured(device_params, contract.on_device(given))
+        close(got, contract.numbers(model.loss_and_grads(params, given)), name)
+    assert captured.graph is not None
+
+
+def test_a_step_that_cannot_fit_is_refused_before_it_begins():
+    model = rl.models.SequenceClassifier(rl.LSTM(1, 10**5), 2)
+    params = {"weight": contract.on_device(np.zeros(1, np.float32))}
+    with pytest.raises(MemoryError, match="are free; "):
+        check_step(model, params, (np.broadcast_to(np.zeros(1), (10**5, 10, 1)), None, None))
+
+
+@pytest.mark.parametrize("name", [name for name in contract.OPTIMIZERS if name != "projected"])
+def test_a_step_of_an_optimizer_never_makes_the_host_wait(name):
     params = contract.on_device(rl.GRU(3, 4).init(np.random.default_rng(0), np.float32))
     grads, optimizer = tree_map(lambda w: w + 1, params), contract.OPTIMIZERS[name]()
     opt_state = optimizer.init(params)

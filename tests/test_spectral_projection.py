@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 import rnnlab as rl
 from rnnlab import optim
-from rnnlab.optim.spectral import Clipped, _filtered, clip_singular_values, clip_step, norm_bound
+from rnnlab.optim.spectral import Clipped, clip_singular_values, clip_step, norm_bound
+from rnnlab.optim.subspace import BLOCK, _filtered, _none_above
 
 seeds = st.integers(0, 2**32 - 1)
 COUNTED = 120  # rows from which a decomposition counts as one of a whole matrix
@@ -462,6 +463,20 @@ def test_a_start_that_is_almost_right_is_not_taken_for_right(largest, off):
     start = np.stack([Vt[0] + off * Vt[1], *Vt[2:12]], axis=1)
     expected = by_full_svd(W, 1.0)
     assert np.linalg.norm(clip_step(W, 1.0, basis=start).matrix - expected) <= 1e-6 * np.linalg.norm(expected)
+
+
+@pytest.mark.parametrize("n", [1, 5, BLOCK, BLOCK + 1, 2 * BLOCK, 250])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_proof_is_one_wherever_the_eigenvalue_hides(n, dtype):
+    rng = np.random.default_rng(n)
+    root, off = 0.9, 1e-3
+    for vector in (rng.normal(size=n), np.eye(n)[0], np.eye(n)[-1], np.eye(n)[0] + np.eye(n)[-1], np.ones(n)):
+        v = vector / np.linalg.norm(vector)
+        rest = rng.normal(size=(n, max(1, n // 3)))
+        rest = np.linalg.qr(rest - np.outer(v, v @ rest))[0] if n > 1 else np.zeros((1, 1))
+        for above, found in ((-off, True), (off, False)):
+            G = (root**2 + above) * np.outer(v, v) + 0.8 * rest @ rest.T
+            assert _none_above(np, G.astype(dtype), root) is found, (n, above)
 
 
 def test_the_polynomial_that_brings_out_the_large_values_is_that_of_chebyshev():

@@ -20,8 +20,8 @@ from rnnlab.experiments.experiment import Arm, Experiment, Run, Variant, identit
 from rnnlab.experiments.problems import make_problem, score
 from rnnlab.experiments.store import open_store
 from rnnlab.experiments.sweep import check, missing, sweep
-from rnnlab.experiments.worker import Task, diverged, train
-from rnnlab.training import Result, evaluate, fit
+from rnnlab.experiments.worker import Task, train
+from rnnlab.training import evaluate, fit
 
 VOLATILE = ("seconds",)
 
@@ -113,22 +113,20 @@ def test_a_run_that_blows_up_or_ends_worse_than_it_began_diverged():
     assert worse["valid_loss"] <= worse["valid_loss_end"]
 
 
-@pytest.mark.parametrize(
-    ("losses", "end", "stopped", "expected"),
-    [
-        ([1.0] * 20, 0.9, "steps", False),
-        ([1.0] * 18 + [1.1, 1.2], 1.1, "steps", True),
-        ([1.0] * 18 + [0.1, 0.2], 1.1, "steps", False),  # overfitted
-        ([1.0] * 18 + [0.1, 9.0], 1.1, "steps", True),
-        ([1.0] * 18 + [9.0, 9.0], 0.9, "steps", False),
-        ([1.0] * 18 + [0.1, 0.2], 0.9, "nonfinite", True),
-        ([1.0] * 18 + [0.1, 0.2], np.nan, "steps", True),
-        ([1.0] * 18 + [0.1, np.nan], 1.1, "skip", True),
-    ],
-)
-def test_divergence_is_told_from_overfitting(losses, end, stopped, expected):
-    result = Result({}, {}, [{"training_loss": loss} for loss in losses], None, stopped, 0)
-    assert diverged(result, 1.0, end) is expected
+def test_a_record_says_whether_a_solution_was_found_and_how_the_weights_are_distributed():
+    tables = {**config(10), "data": {"name": "temporal-order", "length": 10, "batches": 5}}
+    tables |= {"optimizer": {"learning_rate": 1e-6}, "training": {"steps": 20}}
+    found = train(Task("toy", Run("v", "a", 1e-6, None, 0, tables)))
+    assert not found["diverged"] and not found["succeeded"] and found["weights"] is None
+    assert found["valid_loss_constant"] == pytest.approx(np.log(4), abs=0.05)
+    assert found["training_loss_constant"] == pytest.approx(np.log(4), abs=0.05)
+    tables |= {"optimizer": {"update": "adam", "learning_rate": 0.01}, "training": {"steps": 300}}
+    tables |= {"model": {"cell": "gru", "hidden": 16}, "monitor": {"quantities": ["weight_statistics"]}}
+    found = train(Task("toy", Run("v", "a", 0.01, None, 0, tables)))
+    assert found["succeeded"] and found["valid_loss_end"] < 1.2
+    bins = found["weights"]["recurrent.weight_hh"]
+    assert len(bins["counts"]) == 60 and sum(bins["counts"]) == 3 * 16 * 16 and bins["low"] < 0 < bins["high"]
+    assert set(found["weights"]) == {"recurrent.weight_ih", "recurrent.weight_hh", "output.weight"}
 
 
 def test_a_run_uses_one_blas_thread(monkeypatch):

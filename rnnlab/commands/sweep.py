@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import math
 import shlex
 from pathlib import Path
 from typing import Any
 
 from rnnlab.commands import InputError
 from rnnlab.commands.reproduce import add_running, positive, reported
-from rnnlab.experiments.config import SCHEMA, ConfigError, load_config
+from rnnlab.experiments.adjust import read_rates, read_setting, read_value
+from rnnlab.experiments.config import ConfigError, load_config
 from rnnlab.experiments.experiment import Arm, Experiment, Variant, merged
 
 __all__ = ["DESCRIPTION", "HELP", "add_arguments", "run"]
@@ -38,10 +38,12 @@ def run(arguments: Any) -> int:
     path = Path(arguments.config)
     try:
         config, _ = load_config(path)
+        rates = read_rates(arguments.rates)
+        option = None if arguments.set is None else _option(arguments.set)
     except ConfigError as error:
         raise InputError(str(error)) from None
     tables = {name: table for name, table in config._asdict().items() if table is not None}
-    arm = Arm(path.stem, {}, _rates(arguments.rates), None if arguments.set is None else _option(arguments.set))
+    arm = Arm(path.stem, {}, rates, option)
     seeds = tuple(range(positive("--seeds", arguments.seeds)))
     variant = Variant(config.data["name"] if "/" not in config.data["name"] else Path(config.data["name"]).name,
                       merged(tables, {}), (arm,))  # fmt: skip
@@ -54,44 +56,9 @@ def run(arguments: Any) -> int:
     return reported(experiment, experiment.plan(), out, arguments, command)
 
 
-def _rates(given: str) -> tuple[float, ...]:
-    rates = []
-    for word in given.split(","):
-        try:
-            rate = float(word)
-        except ValueError:
-            rate = math.nan
-        if not 0 < rate < math.inf:
-            raise InputError(f"--rates must be positive numbers; got {word!r}")
-        rates.append(rate)
-    return tuple(dict.fromkeys(rates))
-
-
 def _option(given: str) -> tuple[str, tuple[Any, ...]]:
     name, equals, words = given.partition("=")
-    table, dot, key = name.partition(".")
-    if not equals or not dot or not words:
+    if not equals or "." not in name or not words:
         raise InputError(f"--set must be TABLE.KEY=VALUES, such as optimizer.clip_global_norm=5,10; got {given!r}")
-    if table not in SCHEMA or key not in SCHEMA[table]:
-        known = [f"{t}.{k}" for t in SCHEMA for k in SCHEMA[t]]
-        raise InputError(f"--set: there is no key {name!r}{_nearest(name, known)}")
-    if name in ("optimizer.learning_rate", "training.seed"):
-        raise InputError(f"--set: {name} is set by {'--rates' if 'rate' in name else '--seeds'}")
-    return name, tuple(dict.fromkeys(_value(word) for word in words.split(",")))
-
-
-def _nearest(name: str, known: list[str]) -> str:
-    import difflib  # imported here because only this error needs it
-
-    close = difflib.get_close_matches(name, known, 1)
-    return f"; did you mean {close[0]!r}?" if close else ""
-
-
-def _value(word: str) -> Any:
-    """A value as TOML would read it; what it cannot read is a string."""
-    import tomllib
-
-    try:
-        return tomllib.loads(f"value = {word}")["value"]
-    except tomllib.TOMLDecodeError:
-        return word.strip()
+    read_setting(given)  # there is such a key
+    return name, tuple(dict.fromkeys(read_value(word) for word in words.split(",")))

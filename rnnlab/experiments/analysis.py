@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -115,14 +115,25 @@ def interval(values: Iterable[float | None]) -> Interval | None:
     return Interval(float(np.mean(given)), half, n)
 
 
+def share(runs: Sequence[Record]) -> float | None:
+    """Return the share of runs that succeeded; None of none."""
+    return successes(runs) / len(runs) if runs else None
+
+
+def successes(runs: Sequence[Record]) -> int:
+    """Return how many runs succeeded; of a record without a word on it, whether it did not diverge."""
+    return sum(run.get("succeeded", not run["diverged"]) for run in runs)
+
+
 @dataclass(frozen=True)
 class Point:
     """The runs at one rate and one value of the second grid, by seed.
 
     A run is a dict. Its ``valid``, ``test`` (the problem's measure of the parameters that were best on validation),
     ``valid_end`` (of the last ones), ``valid_loss``, ``valid_loss_start`` and ``valid_loss_end`` (mean losses) are None
-    where they are no finite numbers; ``diverged``, ``stopped``, ``steps``, ``best_step``, ``seed`` and ``seconds`` are
-    what they say; ``curve`` and ``monitor`` are dicts of lists of at most 100 entries.
+    where they are no finite numbers; ``diverged`` and ``succeeded`` are as `rnnlab.experiments.outcome` decides;
+    ``stopped``, ``steps``, ``best_step``, ``seed`` and ``seconds`` are what they say; ``curve`` and ``monitor`` are
+    dicts of lists of at most 100 entries; ``weights`` is None or, of each matrix, a histogram of its last entries.
     """
 
     rate: float
@@ -136,8 +147,8 @@ class Point:
 
     @property
     def success(self) -> float | None:
-        """The share of the runs that did not diverge."""
-        return 1 - self.diverged / len(self.runs) if self.runs else None
+        """The share of the runs that succeeded."""
+        return share(self.runs)
 
     def of(self, key: str) -> Interval | None:
         """Return mean and interval of a number of the runs, such as "test", diverged ones among them."""
@@ -159,9 +170,8 @@ class ArmResult:
 
     @property
     def success(self) -> float | None:
-        """The share of all runs that did not diverge."""
-        runs = self.runs
-        return 1 - sum(run["diverged"] for run in runs) / len(runs) if runs else None
+        """The share of all runs that succeeded."""
+        return share(self.runs)
 
     @property
     def best(self) -> Point | None:
@@ -212,6 +222,12 @@ class Results:
     done: int
     planned: int
     other: int = 0  # runs in the folder with settings that are none of this experiment's
+    counts: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # variant -> runs done, runs planned
+
+    @property
+    def runs(self) -> list[Record]:
+        """Every run."""
+        return [run for arms in self.arms.values() for arm in arms.values() for run in arm.runs]
 
     @property
     def complete(self) -> bool:
@@ -302,7 +318,13 @@ def gather(experiment: Experiment, records: Sequence[Record]) -> Results:
         arms[variant.name] = {
             arm.name: ArmResult(arm, _ordered(points.get((variant.name, arm.name), {})), higher) for arm in variant.arms
         }
-    return Results(experiment, arms, measures, len(wanted & found.keys()), len(wanted), len(found) - used)
+    done = wanted & found.keys()
+    counts = {v.name: (_count(done, v.name), _count(wanted, v.name)) for v in experiment.variants}
+    return Results(experiment, arms, measures, len(done), len(wanted), len(found) - used, counts)
+
+
+def _count(keys: Iterable[tuple[str, ...]], variant: str) -> int:
+    return sum(key[0] == variant for key in keys)
 
 
 def _ordered(points: dict[tuple[float, Any], list[Record]]) -> tuple[Point, ...]:

@@ -87,7 +87,7 @@ DATA_NAMES = ("shakespeare", "ptb", "ettm1", "nottingham", "jsb", "mnist", "mnis
 INITIALIZERS = ("orthogonal", "glorot", "he", "identity", "normal", "uniform")
 
 DATA = {
-    "name": text(f"one of {', '.join(DATA_NAMES)}, ucr:NAME, or the path of a text file", required=True),
+    "name": text(f"one of {', '.join(DATA_NAMES)}, ucr:NAME, or the path of a text or token file", required=True),
     "root": text("the folder that holds the data sets"),
     "batch_size": whole(1, 32),
     "length": whole(1),
@@ -101,6 +101,8 @@ DATA = {
     "vocabulary": whole(2),
     "split": choice(("months", "70/15/15")),
     "measure": choice(("squared", "absolute")),
+    "valid": text("the path of a token file"),
+    "test": text("the path of a token file"),
 }
 MODEL = {
     "cell": choice(("rnn", "lstm", "gru"), "lstm"),
@@ -274,6 +276,9 @@ def parse_config(tables: Mapping[str, Any], base: Path | None = None) -> Config:
         schedule = _checked("optimizer.schedule", checked["optimizer"]["schedule"], SCHEDULE)
         checked["optimizer"]["schedule"] = {key: value for key, value in schedule.items() if value is not None}
     checked["data"]["name"] = _data_name(checked["data"]["name"], base)
+    for key in ("valid", "test"):
+        if checked["data"][key] is not None:
+            checked["data"][key] = _file(key, checked["data"][key], base)
     _fit_together(checked)
     return Config(**{**checked, "monitor": checked["monitor"] if "monitor" in tables else None})
 
@@ -307,11 +312,17 @@ def _data_name(name: str, base: Path | None) -> str:
     if name in DATA_NAMES or (name.startswith("ucr:") and name[4:]):
         return name
     path = Path(name) if base is None else base / name
-    if path.is_file():
-        return str(path.resolve())
-    if path.suffix or "/" in name:
-        raise ConfigError(f"[data] name: there is no text file {str(path)!r}")
+    if path.is_file() or path.suffix or "/" in name:
+        return _file("name", name, base)
     raise ConfigError(f"[data] name must be {DATA['name'].allowed}; got {name!r}; {_nearest(name, DATA_NAMES)}")
+
+
+def _file(key: str, name: str, base: Path | None) -> str:
+    path = Path(name) if base is None else base / name
+    if not path.is_file():
+        kind = "text" if key == "name" and path.suffix != ".npy" else "token"
+        raise ConfigError(f"[data] {key}: there is no {kind} file {str(path)!r}")
+    return str(path.resolve())
 
 
 def _fit_together(tables: dict[str, dict[str, Any]]) -> None:

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 __all__ = ["FAILS", "HOLDS", "UNDECIDED", "Arm", "Claim", "Experiment", "Quick", "Run", "Variant", "identity", "merged"]
 
+# Keys that did not exist when the first runs were put on record: they count only where they are set, so that those
+# runs keep their names.
+ADDED_LATER = (("data", "valid"), ("data", "test"))
 Tables = Mapping[str, Mapping[str, Any]]
 HOLDS, FAILS, UNDECIDED = "holds", "fails", "not decided"
 
@@ -54,12 +57,15 @@ class Variant:
     arms : tuple of Arm
     reported : mapping
         Arm -> the paper's figure, in the unit of the problem's measure; only what was verified.
+    reported_grid : mapping
+        Arm -> (rate, value of the second grid) -> the paper's figure at this point.
     """
 
     name: str
     config: Tables
     arms: tuple[Arm, ...]
     reported: Mapping[str, float | None] = field(default_factory=dict)
+    reported_grid: Mapping[str, Mapping[tuple[float, Any], float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -133,6 +139,11 @@ class Experiment:
     variants : tuple of Variant
     seeds : tuple of int
     quick : Quick
+    survival : callable, optional
+        ``survival(results)`` returns what `rnnlab.plots.experiments.horizons` draws; by default there is no such
+        picture.
+    changed : tuple of str
+        What is not as declared, a sentence each; empty for a declaration.
     """
 
     name: str
@@ -143,6 +154,8 @@ class Experiment:
     variants: tuple[Variant, ...]
     seeds: tuple[int, ...]
     quick: Quick = Quick()
+    survival: Callable[[Results], Mapping[str, Any]] | None = None
+    changed: tuple[str, ...] = ()
 
     def plan(self) -> list[Run]:
         """Return every run.
@@ -186,7 +199,9 @@ def _quickened(variant: Variant, quick: Quick) -> Variant:
         if option is not None and arm.name in quick.options:
             option = (option[0], tuple(quick.options[arm.name]))
         arms.append(replace(arm, rates=tuple(rates), option=option))
-    return replace(variant, config=merged(variant.config, quick.changes), arms=tuple(arms), reported={})
+    return replace(
+        variant, config=merged(variant.config, quick.changes), arms=tuple(arms), reported={}, reported_grid={}
+    )
 
 
 def _turns(variant: Variant, seed: int) -> list[Run]:
@@ -236,6 +251,9 @@ def identity(tables: Tables) -> str:
     """
     config = parse_config(tables)._asdict()
     config["data"] = {**config["data"], "root": None}
+    for table, key in ADDED_LATER:
+        if config[table][key] is None:
+            del config[table][key]
     words = json.dumps(config, sort_keys=True, default=list)
     return hashlib.sha256(words.encode()).hexdigest()[:16]
 

@@ -15,41 +15,26 @@ from rnnlab.data.files import read_text
 from rnnlab.data.penn_treebank import UNKNOWN
 from rnnlab.experiments.build import JudgedByAbsoluteError, SmallEmbedding, make_recurrent
 from rnnlab.experiments.config import Config, ConfigError
+from rnnlab.experiments.measures import (
+    ABSOLUTE_ERROR,
+    ACCURACY,
+    BITS,
+    BITS_A_BYTE,
+    CROSS_ENTROPY,
+    NATS,
+    PERPLEXITY,
+    SQUARED_ERROR,
+    Measure,
+    Problem,
+)
 from rnnlab.training import evaluate
 
 __all__ = ["Fixed", "Measure", "Problem", "hold_out", "make_problem", "score"]
 
 HELD_OUT = 20  # batches of a synthetic task to validate on, and to test on
 CHOICES = ("length", "context", "horizon", "target", "batches", "valid_share", "limit", "held_out_limit", "vocabulary",
-           "split", "measure")  # fmt: skip
+           "split", "measure", "valid", "test")  # fmt: skip
 SHARES = (0.7, 0.15, 0.15)  # of a series, as an alternative to months
-
-
-class Measure(NamedTuple):
-    """How results are told: a name, a unit, and the value of a mean loss; ``of_loss`` is None for the accuracy."""
-
-    name: str
-    unit: str
-    of_loss: Callable[[float], float] | None
-
-
-PERPLEXITY = Measure("perplexity", "", lambda loss: math.exp(min(loss, 700.0)))
-BITS = Measure("bits per character", "bits per character", lambda loss: loss / math.log(2))
-ACCURACY = Measure("accuracy", "", None)
-SQUARED_ERROR = Measure("mean squared error", "", lambda loss: loss)
-ABSOLUTE_ERROR = Measure("mean absolute error", "", lambda loss: loss)
-NATS = Measure("negative log-likelihood", "nats per frame", lambda loss: loss)
-CROSS_ENTROPY = Measure("cross entropy", "nats per step", lambda loss: loss)
-
-
-class Problem(NamedTuple):
-    """A model with the data for it; ``valid`` is None where nothing was held out."""
-
-    model: Any
-    measure: Measure
-    train: Any
-    valid: Any
-    test: Any
 
 
 class Fixed:
@@ -105,7 +90,8 @@ def make_problem(config: Config) -> Problem:
     ('Forecaster', 'mean squared error', 100)
     """
     name = config.data["name"]
-    kind = KINDS["ucr"] if name.startswith("ucr:") else KINDS.get(name, KINDS["text"])
+    other = "ucr" if name.startswith("ucr:") else "tokens" if name.endswith(".npy") else "text"
+    kind = KINDS.get(name, KINDS[other])
     _refuse_what_does_not_go(config, kind)
     try:
         return kind.make(config)
@@ -193,6 +179,22 @@ def _text(config: Config) -> Problem:
     vocabulary = data.Vocabulary(text)
     parts = data.split(vocabulary.encode(text), (0.9, 0.05, 0.05))
     return Problem(_language_model(config, len(vocabulary)), BITS, *_streams(config, parts, 50))
+
+
+def _tokens(config: Config) -> Problem:
+    """A token file, which stays on the disk; with two others to validate and to test on, or 90, 5 and 5 % of it."""
+    names = [config.data[key] for key in ("name", "valid", "test") if config.data[key] is not None]
+    if len(names) == 2:
+        raise ConfigError("[data] valid and test go together: two token files, or neither and parts of name")
+    files = [data.open_tokens(name) for name in names]
+    first = files[0]
+    for name, other in zip(names[1:], files[1:], strict=True):
+        if (other.level, other.vocabulary) != (first.level, first.vocabulary):
+            raise ConfigError(f"[data] {name} must have the vocabulary of {names[0]}; see rnnlab.data.write_tokens")
+    parts = [file.tokens for file in files] if len(files) > 1 else data.split(first.tokens, (0.9, 0.05, 0.05))
+    model = _language_model(config, len(first.vocabulary))
+    measure = {"word": PERPLEXITY, "character": BITS, "byte": BITS_A_BYTE}[first.level]
+    return Problem(model, measure, *_streams(config, parts, 35))
 
 
 def _ptb(config: Config) -> Problem:
@@ -369,6 +371,7 @@ SYNTHETIC = ("length", "batches")
 KINDS = {
     "text": TEXT,
     "shakespeare": TEXT,
+    "tokens": Kind(_tokens, ("length", *LIMITS, "valid", "test"), True, True),
     "ptb": Kind(_ptb, ("length", *LIMITS, "vocabulary"), True, True),
     "ucr": Kind(_ucr, ("valid_share",)),
     "ettm1": Kind(_ettm1, ("context", "horizon", "target", *LIMITS, "split", "measure")),

@@ -1,25 +1,33 @@
-"""The report of an experiment: ``results.json``, ``report.md`` and a picture of each variant's sensitivity."""
+"""The report of an experiment: ``results.json``, ``report.md`` and the pictures."""
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import rnnlab
-from rnnlab.experiments.analysis import ArmResult, Interval, Point, Results, Verdict, verdicts
-from rnnlab.experiments.experiment import Arm, Variant
+from rnnlab.experiments.analysis import ArmResult, Interval, Point, Results, Verdict, successes, verdicts
+from rnnlab.experiments.config import SCHEMA
+from rnnlab.experiments.experiment import Arm, Experiment, Variant
+from rnnlab.experiments.figures import Picture, last, save_pictures, with_runs
+from rnnlab.experiments.summary import all_of, as_dict, machines
 
-__all__ = ["as_dict", "best_table", "markdown", "sensitivity", "write_report"]
+__all__ = ["best_table", "grid_table", "markdown", "write_report"]
+
+BY_HAND = "verdict.md"
 
 
 def write_report(folder: str | os.PathLike[str], results: Results, command: str) -> Path:
-    """Write ``results.json``, ``report.md`` and ``sensitivity-VARIANT.png`` and ``.svg`` into a folder.
+    """Write ``results.json``, ``report.md`` and its pictures into a folder.
+
+    What stands in ``verdict.md`` in that folder, written by hand, goes to the top of the report; it is left as it is.
 
     Parameters
     ----------
@@ -39,128 +47,69 @@ def write_report(folder: str | os.PathLike[str], results: Results, command: str)
     with plots.replacing(folder / "results.json") as partial:
         text = json.dumps(as_dict(results, found, command), indent=1, allow_nan=False, ensure_ascii=False)
         partial.write_text(text + "\n", encoding="utf-8", newline="\n")
-    for variant in _with_runs(results):
-        picture = plots.learning_rate_sensitivity(sensitivity(results, variant))
-        plots.save(picture, folder, f"sensitivity-{file_name(variant.name)}")
+    drawn = save_pictures(folder, results)
+    by_hand = folder / BY_HAND
+    words = by_hand.read_text(encoding="utf-8").strip() if by_hand.is_file() else ""
     with plots.replacing(folder / "report.md") as partial:
-        partial.write_text(markdown(results, found, command), encoding="utf-8", newline="\n")
+        partial.write_text(markdown(results, found, command, drawn, words), encoding="utf-8", newline="\n")
     return folder / "report.md"
 
 
-def file_name(variant: str) -> str:
-    """Return a variant's name as a part of a file's name.
+def markdown(
+    results: Results, found: list[Verdict], command: str, drawn: Sequence[Picture] = (), by_hand: str = ""
+) -> str:
+    """Return the report.
 
-    Examples
-    --------
-    >>> file_name("RNN, 1 layer")
-    'RNN__1_layer'
+    Parameters
+    ----------
+    results : Results
+    found : list of Verdict
+    command : str
+        The one that made the runs.
+    drawn : sequence of Picture
+        What lies beside the report.
+    by_hand : str
+        Markdown for the top of the report.
     """
-    return "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "_" for c in variant)
-
-
-def processor() -> str:
-    """Return the name of this machine's processor, as far as the system tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:  # not Linux
-        lines = []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, "") or platform.processor() or platform.machine()
-
-
-def _with_runs(results: Results) -> list[Variant]:
-    return [v for v in results.experiment.variants if any(arm.runs for arm in results.arms[v.name].values())]
-
-
-# -------------------------------------------------------------------------------------------- JSON
-
-
-def as_dict(results: Results, found: list[Verdict], command: str) -> dict[str, Any]:
-    """Return the results in plain dicts and numbers, as they go into ``results.json``."""
     experiment = results.experiment
-    runs = [run for arms in results.arms.values() for arm in arms.values() for run in arm.runs]
-    return {
-        "experiment": experiment.name,
-        "title": experiment.title,
-        "source": experiment.source,
-        "command": command,
-        "machine": {"processor": processor(), "cores": os.cpu_count(), "platform": platform.platform()},
-        "backends": _all(runs, "backend"),
-        "versions": {key: _all(runs, key) for key in ("version", "numpy")} | {"python": platform.python_version()},
-        "planned_runs": results.planned,
-        "done_runs": results.done,
-        "seconds": round(sum(run["seconds"] for run in runs), 1),
-        "seeds": _all(runs, "seed"),
-        "claims": [_decided(verdict) for verdict in found],
-        "variants": {variant.name: _variant(results, variant) for variant in experiment.variants},
-    }
-
-
-def _decided(found: Verdict) -> dict[str, str]:
-    return {"name": found.claim.name, "claim": found.claim.sentence, "verdict": found.verdict, "why": found.why}
-
-
-def _all(runs: list[Mapping[str, Any]], key: str) -> list[Any]:
-    return sorted({run[key] for run in runs})
-
-
-def _variant(results: Results, variant: Variant) -> dict[str, Any]:
-    arms = results.arms[variant.name]
-    return {
-        "measure": results.measures[variant.name],
-        "config": {name: dict(table) for name, table in variant.config.items()},
-        "reported": dict(variant.reported),
-        "arms": {name: _arm(arm) for name, arm in arms.items()},
-    }
-
-
-def _arm(result: ArmResult) -> dict[str, Any]:
-    best = result.best
-    return {
-        "changes": {name: dict(table) for name, table in result.arm.changes.items()},
-        "option": None if result.arm.option is None else result.arm.option[0],
-        "success": result.success,
-        "best": None if best is None else _point(best),
-        "best_at_edge": result.at_edge,
-        "points": [_point(point) for point in result.points],
-    }
-
-
-def _point(point: Point) -> dict[str, Any]:
-    keys = ("valid", "test", "valid_end", "valid_loss")
-    return {
-        "rate": point.rate,
-        "option": point.option,
-        "seeds": [run["seed"] for run in point.runs],
-        "diverged": point.diverged,
-        "success": point.success,
-        **{key: _interval(point.of(key)) for key in keys},
-        "runs": {key: [run[key] for run in point.runs] for key in (*keys, "diverged", "steps", "best_step", "seconds")},
-    }
-
-
-def _interval(found: Interval | None) -> dict[str, Any] | None:
-    return None if found is None else {"mean": found.mean, "half_width_95": found.half, "seeds": found.seeds}
-
-
-# ---------------------------------------------------------------------------------------- Markdown
-
-
-def markdown(results: Results, found: list[Verdict], command: str) -> str:
-    """Return the report."""
-    experiment = results.experiment
-    parts = [f"# {experiment.title}", experiment.about, _source(experiment.source), _how(results, command)]
+    parts = [f"# {experiment.title}", by_hand, "## What was run" if by_hand else "", experiment.about]
+    parts += [_changed(experiment), _source(experiment.source), _how(results, command)]
     if found:
-        parts += ["## What must hold", *(_claim(verdict) for verdict in found)]
-    for variant in _with_runs(results):
-        parts += [f"## {variant.name}", best_table(results, variant)]
-        parts += [sentence for sentence in (_compared(results, variant),) if sentence]
-        parts += [f"![Validation against the learning rate](sensitivity-{file_name(variant.name)}.png)"]
-        parts += ["<details><summary>Every point of the grid</summary>", grid_table(results, variant), "</details>"]
-    none = [v.name for v in experiment.variants if v not in _with_runs(results)]
+        parts += ["## What must hold", "\n".join(_claim(verdict) for verdict in found)]
+    parts += _shown(drawn, None)
+    for variant in with_runs(results):
+        parts += [f"## {variant.name}", _done(results, variant), best_table(results, variant)]
+        parts += [_beside(results, variant), _compared(results, variant), *_shown(drawn, variant.name)]
+        grid = grid_table(results, variant)
+        parts += [grid] if variant.reported_grid else [
+            "<details><summary>Every point of the grid</summary>", grid, "</details>"
+        ]  # fmt: skip
+    none = [v.name for v in experiment.variants if v not in with_runs(results)]
     if none:
         parts.append(f"Not run yet: {', '.join(none)}.")
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _shown(drawn: Sequence[Picture], variant: str | None) -> list[str]:
+    return [f"![{picture.words}]({picture.name}.png)" for picture in drawn if picture.variant == variant]
+
+
+def _done(results: Results, variant: Variant) -> str:
+    done, planned = results.counts[variant.name]
+    return "" if done == planned else f"**{done} of {planned} runs are done.**"
+
+
+def _changed(experiment: Experiment) -> str:
+    return f"**Not as declared:** {'; '.join(experiment.changed)}." if experiment.changed else ""
+
+
+def _beside(results: Results, variant: Variant) -> str:
+    """Say of the paper's figures what ours have not in common with them; rates and seeds do not count."""
+    changed = [words for words in results.experiment.changed if words.partition(".")[0] in SCHEMA]
+    figures = [*variant.reported.values(), *(v for grid in variant.reported_grid.values() for v in grid.values())]
+    if not changed or all(value is None for value in figures):
+        return ""
+    return f"The paper's figures are those of the declared settings, ours are not: {'; '.join(changed)}."
 
 
 def _source(source: str) -> str:
@@ -168,19 +117,23 @@ def _source(source: str) -> str:
 
 
 def _how(results: Results, command: str) -> str:
-    runs = [run for arms in results.arms.values() for arm in arms.values() for run in arm.runs]
-    versions = ", ".join(_all(runs, "version")) or rnnlab.__version__
+    runs = results.runs
+    versions = ", ".join(all_of(runs, "version")) or rnnlab.__version__
+    numpy = ", ".join(all_of(runs, "numpy")) or np.__version__
     state = "All" if results.complete else f"**Not complete:** {results.done}"
     other = f" The folder holds {results.other} runs with other settings, left out here." if results.other else ""
     return (
         f"{state} of {results.planned} runs are done, {sum(run['seconds'] for run in runs) / 3600:.2f} hours of "
-        f"work in all, by `{command}` with rnnlab {versions}, NumPy {np.__version__}, on {processor()} "
+        f"work in all, by `{command}` with rnnlab {versions}, NumPy {numpy}, on {' and '.join(machines(results))} "
         f"({os.cpu_count()} cores), {platform.platform()}.{other}\n\n"
         "Each rate is run with every seed. The best rate of an arm is the one with the best mean on validation; one at "
-        "which any seed diverged (a number that is not finite, or a loss that ends, in training and on validation, "
-        "above where it began) cannot be it. The test figure is measured once a run, with the parameters that were "
+        "which any seed diverged cannot be it. The test figure is measured once a run, with the parameters that were "
         "best on validation. Figures are means over seeds with 95 % intervals (Student's t), which hold for one arm by "
-        "itself. Success is the share of runs that did not diverge, first at the best rate, then over the whole grid."
+        "itself. A run diverged if a number was not finite, or if its loss ended, in training and on validation, "
+        "above where it began, or above that of the best constant answer after it had been below. Success is the "
+        "share of runs that did not diverge and ended at least 5 % below the loss of the best constant answer (one "
+        "that does not look at the input, such as the frequencies of the words), first at the best rate, then over "
+        "the whole grid."
     )
 
 
@@ -225,11 +178,19 @@ def grid_table(results: Results, variant: Variant) -> str:
     """Return the table of every point of a variant's grid, in Markdown."""
     rows = []
     for name, arm in results.arms[variant.name].items():
-        for point in arm.points:
-            if point.runs:
-                figures = [_told(point.of("valid")), _told(point.of("test"))]
-                rows.append([name, _where(arm.arm, point), *figures, str(len(point.runs)), _share(point.runs)])
-    return _table(["arm", "rate", "validation", "test", "seeds", "success"], rows)
+        reported = variant.reported_grid.get(name, {})
+        for point in (p for p in arm.points if p.runs):
+            figures = [_told(point.of(key)) for key in ("valid", "valid_end", "test")]
+            row = [name, _where(arm.arm, point), *figures, str(len(point.runs)), _share(point.runs)]
+            rows.append([*row, _figure(_at(reported, point))] if variant.reported_grid else row)
+    head = ["arm", "rate", "validation, best", "validation, at the end", "test", "seeds", "success"]
+    return _table([*head, "reported by the paper"] if variant.reported_grid else head, rows)
+
+
+def _at(reported: Any, point: Point) -> float | None:
+    """The paper's figure at a point."""
+    close = (v for (rate, option), v in reported.items() if math.isclose(rate, point.rate) and option == point.option)
+    return next(close, None)
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:
@@ -238,12 +199,12 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
 
 
 def _where(arm: Arm, point: Point) -> str:
-    return f"{point.rate:g}" + ("" if arm.option is None else f", {arm.option[0].rpartition('.')[2]} = {point.option}")
+    return f"{point.rate:g}" + ("" if arm.option is None else f", {last(arm.option[0])} = {point.option}")
 
 
 def _share(runs: Any) -> str:
-    """How many of the runs did not diverge."""
-    return f"{sum(not run['diverged'] for run in runs)} of {len(runs)}" if runs else "–"
+    """How many of the runs succeeded."""
+    return f"{successes(runs)} of {len(runs)}" if runs else "–"
 
 
 def _figure(value: float | None) -> str:
@@ -274,36 +235,3 @@ def _compared(results: Results, variant: Variant) -> str:
     if not level:
         return f"{ahead} is ahead on test; its interval overlaps that of no other arm."
     return f"{ahead} is ahead on test, but its interval overlaps that of {', '.join(level)}: that order is not settled."
-
-
-# ------------------------------------------------------------------------------------- the picture
-
-
-def sensitivity(results: Results, variant: Variant) -> dict[str, Any]:
-    """Return what `rnnlab.plots.learning_rate_sensitivity` draws of a variant.
-
-    An arm with a second grid is drawn at the value of its best point; where it has none, at that with the most runs
-    that did not diverge.
-    """
-    measure = results.measures[variant.name]
-    arms = {name: _drawn(arm) for name, arm in results.arms[variant.name].items()}
-    return {"metric": {"key": "valid", "name": f"validation {measure}", "guess": None}, "arms": arms}
-
-
-def _drawn(result: ArmResult) -> dict[str, Any]:
-    best, title = result.best, result.arm.name
-    values = list(dict.fromkeys(point.option for point in result.points))
-    value = max(values, key=lambda v: _sound(result, v), default=None) if best is None else best.option
-    if result.arm.option is not None:
-        title += f", {result.arm.option[0].rpartition('.')[2]} {value}"
-    runs = [
-        {"learning_rate": point.rate, "valid": run["valid"], "diverged": run["diverged"], "seed": run["seed"]}
-        for point in result.points
-        if point.option == value
-        for run in point.runs
-    ]
-    return {"title": title, "runs": runs, "best_learning_rate": None if best is None else best.rate}
-
-
-def _sound(result: ArmResult, value: Any) -> int:
-    return sum(len(point.runs) - point.diverged for point in result.points if point.option == value)

@@ -12,17 +12,20 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import rnnlab
-from rnnlab.backend import tree_map
+from rnnlab.backend import to_numpy, tree_items, tree_map
 from rnnlab.experiments.build import make_optimizer
 from rnnlab.experiments.config import Config
 from rnnlab.experiments.experiment import Run, identity
+from rnnlab.experiments.machine import machine
+from rnnlab.experiments.outcome import Losses, constant_answer, diverged, succeeded
 from rnnlab.experiments.problems import Problem, make_problem, score
 from rnnlab.monitor import Monitor
 from rnnlab.training import Result, evaluate, fit
 
-__all__ = ["LONG", "Task", "diverged", "train"]
+__all__ = ["LONG", "Task", "train"]
 
 POINTS = 100  # entries of a curve in the record of a run
+BINS = 60  # of a histogram of weights
 LONG = 60.0  # seconds: a run that takes longer keeps checkpoints, and about as far apart
 
 
@@ -77,10 +80,12 @@ def train(task: Task) -> dict[str, Any] | None:
         **measured,
         "curve": _curve(result),
         "monitor": None if monitor is None else _thinned(monitor.rows),
+        "weights": _histograms(config, result),
         "seconds": round(watch.seconds(), 3),
         "backend": task.backend,
         "version": rnnlab.__version__,
         "numpy": np.__version__,
+        "machine": machine(task.backend),
         "platform": f"{platform.system()} {platform.machine()}",
     }
 
@@ -161,14 +166,17 @@ def _monitor(config: Config) -> Monitor | None:
 def _measured(problem: Problem, result: Result, watch: _Watch) -> dict[str, Any]:
     """Return how good the parameters are that were best on validation, once on the test data; and how it went."""
     losses = [row["validation_loss"] for row in result.history if "validation_loss" in row]
-    start, end = watch.at_start, losses[-1]
-    assert start is not None
+    assert watch.at_start is not None
+    constant = constant_answer(problem)
     best = None if result.best_step is None else result.history[result.best_step]["validation_loss"]
+    held_out = Losses(watch.at_start, losses[-1], math.inf if best is None else best, constant[0])
+    training = Losses(result.history[0]["training_loss"], _last_tenth(result), constant=constant[1])
+    lost = result.stopped == "nonfinite" or diverged(held_out, training)
     of_loss = problem.measure.of_loss
     if of_loss is None or best is None:
         valid, valid_end = (score(problem, p, problem.valid) for p in (result.params, result.last_params))
     else:
-        valid, valid_end = of_loss(best), of_loss(end)
+        valid, valid_end = of_loss(best), of_loss(held_out.end)
     return {
         "measure": problem.measure.name,
         "unit": problem.measure.unit,
@@ -177,34 +185,17 @@ def _measured(problem: Problem, result: Result, watch: _Watch) -> dict[str, Any]
         "test": _number(score(problem, result.params, problem.test)),
         "valid_end": _number(valid_end),
         "valid_loss": _number(best),
-        "valid_loss_start": _number(start),
-        "valid_loss_end": _number(end),
-        "training_loss_end": _number(_last_tenth(result)),
-        "diverged": diverged(result, start, end),
+        "valid_loss_start": _number(held_out.start),
+        "valid_loss_end": _number(held_out.end),
+        "valid_loss_constant": _number(held_out.constant),
+        "training_loss_end": _number(training.end),
+        "training_loss_constant": _number(training.constant),
+        "diverged": lost,
+        "succeeded": not lost and succeeded(held_out, training),
         "stopped": result.stopped,
         "steps": len(result.history),
         "best_step": result.best_step,
     }
-
-
-def diverged(result: Result, start: float, end: float) -> bool:
-    """Whether a run blew up, or ended worse than it began.
-
-    Worse on validation alone does not count: a network that learned few sequences by heart did not diverge.
-
-    Parameters
-    ----------
-    result : rnnlab.training.Result
-    start, end : float
-        The mean validation loss before the first step and at the end.
-
-    Returns
-    -------
-    bool
-    """
-    if result.stopped == "nonfinite" or not math.isfinite(end):
-        return True
-    return end > start and not _last_tenth(result) <= start
 
 
 def _last_tenth(result: Result) -> float:
@@ -212,6 +203,19 @@ def _last_tenth(result: Result) -> float:
     with np.errstate(all="ignore"):
         rows = result.history[-max(1, len(result.history) // 10) :]
         return float(np.mean([row["training_loss"] for row in rows]))
+
+
+def _histograms(config: Config, result: Result) -> dict[str, Any] | None:
+    """Return of every matrix how its last entries are distributed, where the statistics of weights are asked for."""
+    if config.monitor is None or "weight_statistics" not in config.monitor["quantities"]:
+        return None
+    arrays = {path: to_numpy(a).astype(np.float64) for path, a in tree_items(result.last_params) if a.ndim > 1}
+    found = {}
+    for path, array in arrays.items():
+        if np.isfinite(array).all():
+            counts, edges = np.histogram(array, bins=BINS)
+            found[path] = {"low": float(edges[0]), "high": float(edges[-1]), "counts": counts.tolist()}
+    return found
 
 
 def _number(value: float | None) -> float | None:

@@ -192,7 +192,7 @@ def traces(found: Mapping[str, Any]) -> Figure:
     _tame(lower, [v for run in found["runs"] for v in run["spectral_norm"]])
     if found["bound"] is not None:
         lower.axhline(found["bound"], **DOTTED, zorder=1)
-    dress(upper, "", "norm of the\nraw gradient")
+    dress(upper, "", "gradient norm\nbefore clipping")
     dress(lower, "step", f"spectrum of\n{found['block']}")
     handles += [Line2D([], [], color="0.2", linestyle=line, linewidth=1.8, label=words)
                 for line, words in ((SOLID, "spectral norm"), (DASHED, "spectral radius"))]  # fmt: skip

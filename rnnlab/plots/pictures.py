@@ -62,8 +62,8 @@ LOSSES = {"text": "nats per character", "adding": "mean squared error", "copying
 def learning_rate_sensitivity(results: Results) -> Figure:
     """Draw the metric against the learning rate: a point for each run, a line through the means over seeds.
 
-    A line stops at a rate where a run diverged; diverged runs are crosses in the strip on top, one row for each arm.
-    The best rate of each arm has a ring.
+    A line stops at a rate where a run diverged; diverged runs are crosses in the strip on top, one row for each arm
+    that has any. The best rate of each arm has a ring.
 
     Parameters
     ----------
@@ -74,17 +74,19 @@ def learning_rate_sensitivity(results: Results) -> Figure:
     matplotlib.figure.Figure
     """
     arms, metric = results["arms"], results["metric"]
-    strip_height = 0.16 + 0.15 * len(arms)
+    lost = [name for name, arm in arms.items() if any(run["diverged"] for run in arm["runs"])]
+    strip_height = 0.16 + 0.15 * max(1, len(lost))
     figure = empty_figure(extra=strip_height)
     strip, axes = figure.subplots(2, 1, sharex=True, height_ratios=[strip_height, 3.0])
     rate_axis(axes, [run["learning_rate"] for arm in arms.values() for run in arm["runs"]])
     values = []
-    for row, (name, arm) in enumerate(arms.items()):
+    for name, arm in arms.items():
         values += _draw_sensitivity(axes, arm, metric["key"], look_of(name, arms))
-        rates = [run["learning_rate"] for run in arm["runs"] if run["diverged"]]
+    for row, name in enumerate(lost):
+        rates = [run["learning_rate"] for run in arms[name]["runs"] if run["diverged"]]
         strip.plot(rates, [row] * len(rates), linestyle="", marker="x", color=look_of(name, arms).color,
                    markersize=8, markeredgewidth=2.2)  # fmt: skip
-    _dress_strip(strip, len(arms))
+    _dress_strip(strip, max(1, len(lost)))
     if not values:
         say(axes, "every run diverged" if any(arm["runs"] for arm in arms.values()) else "no finished run")
     handles = [handle(name, arms) for name in arms]

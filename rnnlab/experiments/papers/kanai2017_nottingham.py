@@ -6,7 +6,15 @@ from typing import Any
 
 from rnnlab.experiments.experiment import Claim, Experiment, Quick, Variant
 from rnnlab.experiments.papers.parts import KANAI
-from rnnlab.experiments.papers.projection import ARMS, bounded, gentler, never_diverges, somewhere_diverges, tuned
+from rnnlab.experiments.papers.projection import (
+    arms,
+    bounded,
+    gentler,
+    never_diverges,
+    somewhere_diverges,
+    succeeds,
+    tuned,
+)
 
 __all__ = ["EXPERIMENT"]
 
@@ -22,7 +30,7 @@ def _variant(name: str, data: str, hidden: int, epochs: int) -> Variant:
         "training": {"epochs": epochs},
         "monitor": {"quantities": ["spectral_norm", "spectral_radius"], "every": 50, "max_share": 0.1},
     }
-    return Variant(name, config, ARMS)
+    return Variant(name, config, arms((0.03, 0.1, 0.3, 1.0)))
 
 
 VARIANTS = (
@@ -50,6 +58,11 @@ EXPERIMENT = Experiment(
             "projection never diverges",
             "At a rate of 0.1 no run with projection diverges, at any delta.",
             never_diverges(NAMES, 0.1),
+        ),
+        Claim(
+            "projection succeeds",
+            "There is a rate at which every run with projection finds a solution, at any delta.",
+            succeeds(NAMES),
         ),
         Claim("clipping diverges", "At some threshold and rate runs with clipping diverge.", somewhere_diverges(NAMES)),
         Claim(

@@ -7,7 +7,7 @@ from typing import Any
 from rnnlab.experiments.analysis import Missing, Results
 from rnnlab.experiments.experiment import FAILS, HOLDS, UNDECIDED, Arm, Claim, Experiment, Quick, Variant
 
-__all__ = ["EXPERIMENT", "horizons"]
+__all__ = ["EXPERIMENT", "horizons", "survival"]
 
 CELLS: dict[str, dict[str, Any]] = {
     "rnn-glorot": {"cell": "rnn", "recurrent_init": "glorot"},
@@ -82,6 +82,19 @@ def horizons(results: Results, task: str) -> dict[str, int | None]:
     return found
 
 
+def survival(results: Results) -> dict[str, Any]:
+    """Return what the picture of horizons draws: of each task the lengths that are run, and how far each pair got."""
+    tasks: dict[str, dict[str, Any]] = {}
+    for task, lengths in LENGTHS.items():
+        run = [T for T in lengths if any(arm.runs for arm in results.arms.get(f"{task}-{T}", {}).values())]
+        reached = {tuple(arm.split()): T for arm, T in horizons(results, task).items()}
+        if run:
+            tasks[task] = {"lengths": run, "reached": reached}
+    done = {pair for task in tasks.values() for pair, T in task["reached"].items() if T is not None}
+    rows, bars = ([name for name in names if any(name in pair for pair in done)] for names in (CELLS, OPTIMIZERS))
+    return {"rows": rows, "bars": bars, "tasks": tasks}
+
+
 def _farthest(results: Results, task: str, cells: tuple[str, ...]) -> tuple[int, str]:
     """The best horizon of any optimizer, and the arm that has it."""
     reached = [(T, arm) for arm, T in horizons(results, task).items() if T is not None and arm.split()[0] in cells]
@@ -136,6 +149,7 @@ EXPERIMENT = Experiment(
             _farther("adding", ("rnn-orthogonal",), ("rnn-glorot",)),
         ),
     ),
+    survival=survival,
     variants=tuple(_variant(task, T) for task, lengths in LENGTHS.items() for T in lengths),
     seeds=(0, 1, 2),
     quick=Quick(

@@ -68,7 +68,7 @@ def better(variants: Sequence[str], arm: str, other: str) -> Callable[[Results],
     """Return a check that an arm's test figure is the better one on every variant that was run.
 
     Each arm is taken at its own best rate. Where both have an interval and these overlap, or the figures are equal, it
-    is not decided.
+    is not decided. Of one seed the words say so.
     """
 
     def check(results: Results) -> tuple[str, str]:
@@ -79,7 +79,8 @@ def better(variants: Sequence[str], arm: str, other: str) -> Callable[[Results],
             overlap = one.half is not None and two.half is not None and one.overlaps(two)
             if overlap or one.mean == two.mean:
                 verdict = UNDECIDED
-            return verdict, f"{variant}: {arm} {shown(one)}, {other} {shown(two)}"
+            few = "" if min(one.seeds, two.seeds) > 1 else " (one seed)"
+            return verdict, f"{variant}: {arm} {shown(one)}, {other} {shown(two)}{few}"
 
         return counted([compare(variant) for variant in present(results, variants)])
 

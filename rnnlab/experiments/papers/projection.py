@@ -5,20 +5,24 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from rnnlab.experiments.analysis import Interval, Missing, Point, Results
+from rnnlab.experiments.analysis import Interval, Missing, Point, Results, successes
 from rnnlab.experiments.experiment import FAILS, HOLDS, Arm
 from rnnlab.experiments.papers.parts import better, counted, present, shown
 
-__all__ = ["ARMS", "DELTAS", "bounded", "gentler", "never_diverges", "somewhere_diverges", "tuned"]
+__all__ = ["DELTAS", "arms", "bounded", "gentler", "never_diverges", "somewhere_diverges", "succeeds", "tuned"]
 
 Check = Callable[[Results], tuple[str, str]]
 DELTAS = (0.2, 0.5, 0.8, 1.1, 1.4)
-RATES = (0.1, 0.3, 1.0, 3.0)
-ARMS = (
-    Arm("projection", {}, RATES, ("optimizer.project_spectral_norm", tuple(round(2 - delta, 1) for delta in DELTAS))),
-    Arm("clip", {}, RATES, ("optimizer.clip_global_norm", (5.0, 10.0, 15.0, 20.0))),
-    Arm("sgd", {}, RATES),
-)
+BOUNDS = tuple(round(2 - delta, 1) for delta in DELTAS)
+
+
+def arms(rates: tuple[float, ...]) -> tuple[Arm, ...]:
+    """Return projection at each delta, clipping at each threshold and plain SGD, all over one grid of rates."""
+    return (
+        Arm("projection", {}, rates, ("optimizer.project_spectral_norm", BOUNDS)),
+        Arm("clip", {}, rates, ("optimizer.clip_global_norm", (5.0, 10.0, 15.0, 20.0))),
+        Arm("sgd", {}, rates),
+    )
 
 
 def bounded(variants: Sequence[str]) -> Check:
@@ -72,6 +76,31 @@ def somewhere_diverges(variants: Sequence[str]) -> Check:
         return (HOLDS if bad else FAILS), "; ".join(parts) + "."
 
     return check
+
+
+def succeeds(variants: Sequence[str]) -> Check:
+    """Return a check that at some rate every run of projection finds a solution, whatever the bound.
+
+    The words say the same of clipping at its best rate: the rate at which most runs succeed over all thresholds.
+    """
+
+    def check(results: Results) -> tuple[str, str]:
+        parts = []
+        for variant in present(results, variants):
+            found = {arm: _best_success(_points(results, [variant], arm)) for arm in ("projection", "clip")}
+            words = [f"{arm} {found[arm][0]} of {found[arm][1]} at a rate of {found[arm][2]:g}" for arm in found]
+            good, runs, _ = found["projection"]
+            parts.append((HOLDS if good == runs else FAILS, f"{variant}: {', '.join(words)} find a solution"))
+        return counted(parts)
+
+    return check
+
+
+def _best_success(points: Sequence[Point]) -> tuple[int, int, float]:
+    """Return how many runs succeed at the rate at which most do, of how many, and the rate."""
+    runs = {rate: [run for p in points if p.rate == rate for run in p.runs] for rate in {p.rate for p in points}}
+    best = max(runs, key=lambda rate: (successes(runs[rate]) / len(runs[rate]), -rate))
+    return successes(runs[best]), len(runs[best]), best
 
 
 def _points(results: Results, variants: Sequence[str], arm: str, rate: float | None = None) -> list[Point]:

@@ -22,11 +22,8 @@ REPORTED = {  # mean absolute errors, Table 5
     "lstm-1-96": {"sgd": 0.681, "wgn": 0.704},
     "lstm-2-96": {"sgd": 0.685, "wgn": 0.790},
 }
-ARMS = tuple(
-    arm
-    for arm in wgn_arms(half_decades(-3, 0), half_decades(-5, -2), clip=1.0)
-    if arm.name in ("sgd", "clip", "wgn", "block", "adam")
-)
+RATES, STEPS = half_decades(-2, 1), (*half_decades(-5, -2), 0.03)
+ARMS = tuple(arm for arm in wgn_arms(RATES, STEPS, clip=1.0) if arm.name != "uncentred")
 
 
 def _variant(cell: str, layers: int, horizon: int) -> Variant:
@@ -97,7 +94,7 @@ EXPERIMENT = Experiment(
     quick=Quick(
         variants=("lstm-1-24", "rnn-1-24", "rnn-1-96", "lstm-1-96"),
         arms=("sgd", "wgn"),
-        rates={"sgd": (0.1, 0.3, 1.0), "wgn": (0.001, 0.003, 0.01)},
+        rates={"sgd": (0.3, 1.0, 3.0, 10.0), "wgn": (0.003, 0.01, 0.03)},
         changes={
             "data": {"limit": 12_000, "held_out_limit": 4000},
             "model": {"hidden": 32},

@@ -88,6 +88,7 @@ EXPERIMENT = Experiment(
             "data": {"vocabulary": 2000, "limit": 180_000, "held_out_limit": 20_000},
             "model": {"hidden": 64, "embedding": 64},
             "training": {"epochs": 7},
+            "monitor": {"every": 150},
         },
     ),
 )
