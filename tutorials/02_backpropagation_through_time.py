@@ -13,6 +13,10 @@
 # You need: tutorial 1 (the loop and the layout $(T, N, D)$) and the chain rule.
 
 # %%
+import os
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # small products: two threads would wait for each other
+
 import matplotlib.pyplot as plt
 import numpy as np
 

@@ -13,6 +13,10 @@
 # You need backpropagation through time (notebook 2) and eigenvalues.
 
 # %%
+import os
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # small products: two threads would wait for each other
+
 import matplotlib.pyplot as plt
 import numpy as np
 

@@ -13,6 +13,10 @@
 # Needed from before: backpropagation through time (2) and why gradients explode (4).
 
 # %%
+import os
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # small products: two threads would wait for each other
+
 import matplotlib.pyplot as plt
 import numpy as np
 

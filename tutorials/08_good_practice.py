@@ -14,6 +14,10 @@
 # in half a minute. A verdict is about these tasks and sizes; the way to reach it is what carries over.
 
 # %%
+import os
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # small products: two threads would wait for each other
+
 import matplotlib.pyplot as plt
 import numpy as np
 

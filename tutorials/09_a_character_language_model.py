@@ -11,6 +11,10 @@
 # write. You need chapters 1 to 3 and 5. Everything runs on one core in about half a minute.
 
 # %%
+import os
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # small products: two threads would wait for each other
+
 import matplotlib.pyplot as plt
 import numpy as np
 

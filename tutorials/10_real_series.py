@@ -14,6 +14,10 @@
 # goes on with generated series alone**, and every conclusion is drawn from the numbers computed on your machine.
 
 # %%
+import os
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # small products: two threads would wait for each other
+
 import matplotlib.pyplot as plt
 import numpy as np
 

@@ -21,7 +21,10 @@
 # %%
 import json
 import math
+import os
 from pathlib import Path
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # small products: two threads would wait for each other
 
 import matplotlib.pyplot as plt
 import numpy as np
