@@ -30,7 +30,8 @@ HELP = "train one network as a TOML file says"
 DESCRIPTION = (
     "Train the network that a TOML file describes, and write a folder with a copy of the file, checkpoints, the best "
     "and the last parameters (best.npz, last.npz), history.csv, summary.json and, with a table [monitor], the record "
-    "of what was monitored. A run that was stopped or killed goes on with --resume, to the same numbers."
+    "of what was monitored. A run that was stopped or killed goes on with --resume, to the same numbers. Where other "
+    "programs are at work set OPENBLAS_NUM_THREADS=1: several threads then wait for each other most of the time."
 )
 MAY_CHANGE = tuple(f"[training] {key}" for key in ("epochs", "steps", "patience", "checkpoint_every", "keep"))
 
