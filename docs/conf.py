@@ -16,7 +16,7 @@ copyright = author
 version = release = rnnlab.__version__
 
 extensions = ["sphinx.ext.autodoc", "numpydoc", "myst_nb", "mathml", "public", "picture"]
-exclude_patterns = ["_build", "_ext", "examples", "README.md", "**/.ipynb_checkpoints"]
+exclude_patterns = ["results/*/verdict.md", "_build", "_ext", "examples", "README.md", "**/.ipynb_checkpoints"]
 if tags.has("no_tutorials"):  # noqa: F821  # Sphinx puts it there
     exclude_patterns.append("tutorials/*.ipynb")
 default_role = "py:obj"
