@@ -4,17 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from rnnlab.experiments.experiment import Claim, Experiment, Quick, Variant
+from rnnlab.experiments.experiment import Experiment, Quick, Variant
 from rnnlab.experiments.papers.parts import KANAI
-from rnnlab.experiments.papers.projection import (
-    arms,
-    bounded,
-    gentler,
-    never_diverges,
-    somewhere_diverges,
-    succeeds,
-    tuned,
-)
+from rnnlab.experiments.papers.projection import arms, claims
 
 __all__ = ["EXPERIMENT"]
 
@@ -52,30 +44,7 @@ EXPERIMENT = Experiment(
         "are an addition. With --quick: 100 units, 5 epochs, one seed."
     ),
     source=KANAI,
-    claims=(
-        Claim("projection bounds", "The spectral norm of the projected block never exceeds 2 - delta.", bounded(NAMES)),
-        Claim(
-            "projection never diverges",
-            "At a rate of 0.1 no run with projection diverges, at any delta.",
-            never_diverges(NAMES, 0.1),
-        ),
-        Claim(
-            "projection succeeds",
-            "There is a rate at which every run with projection finds a solution, at any delta.",
-            succeeds(NAMES),
-        ),
-        Claim("clipping diverges", "At some threshold and rate runs with clipping diverge.", somewhere_diverges(NAMES)),
-        Claim(
-            "less constraint is better",
-            "At its best rate delta = 0.2 has a lower loss than delta = 1.4.",
-            gentler(NAMES),
-        ),
-        Claim(
-            "projection beats tuned clipping",
-            "With the rate of both swept, projection is better than clipping.",
-            tuned(NAMES),
-        ),
-    ),
+    claims=claims(NAMES, 0.1, "loss"),
     variants=VARIANTS,
     seeds=tuple(range(10)),
     quick=Quick(

@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-from rnnlab.experiments.experiment import Claim, Experiment, Quick, Variant
+from rnnlab.experiments.experiment import Experiment, Quick, Variant
 from rnnlab.experiments.papers.parts import KANAI
-from rnnlab.experiments.papers.projection import (
-    arms,
-    bounded,
-    gentler,
-    never_diverges,
-    somewhere_diverges,
-    succeeds,
-    tuned,
-)
+from rnnlab.experiments.papers.projection import arms, claims
 
 __all__ = ["EXPERIMENT"]
 
@@ -63,30 +55,7 @@ EXPERIMENT = Experiment(
         "no evidence for the paper's claims."
     ),
     source=KANAI,
-    claims=(
-        Claim("projection bounds", "The spectral norm of the projected block never exceeds 2 - delta.", bounded(NAMES)),
-        Claim(
-            "projection never diverges",
-            "At a rate of 1 no run with projection diverges, at any delta.",
-            never_diverges(NAMES, 1.0),
-        ),
-        Claim(
-            "projection succeeds",
-            "There is a rate at which every run with projection finds a solution, at any delta.",
-            succeeds(NAMES),
-        ),
-        Claim("clipping diverges", "At some threshold and rate runs with clipping diverge.", somewhere_diverges(NAMES)),
-        Claim(
-            "less constraint is better",
-            "At its best rate delta = 0.2 has a lower perplexity than delta = 1.4.",
-            gentler(NAMES),
-        ),
-        Claim(
-            "projection beats tuned clipping",
-            "With the rate of both swept, projection is better than clipping.",
-            tuned(NAMES),
-        ),
-    ),
+    claims=claims(NAMES, 1.0, "perplexity"),
     variants=VARIANTS,
     seeds=tuple(range(10)),
     quick=Quick(

@@ -6,10 +6,20 @@ import math
 from collections.abc import Callable, Sequence
 
 from rnnlab.experiments.analysis import Interval, Missing, Point, Results, successes
-from rnnlab.experiments.experiment import FAILS, HOLDS, Arm
+from rnnlab.experiments.experiment import FAILS, HOLDS, Arm, Claim
 from rnnlab.experiments.papers.parts import better, counted, present, shown
 
-__all__ = ["DELTAS", "arms", "bounded", "gentler", "never_diverges", "somewhere_diverges", "succeeds", "tuned"]
+__all__ = [
+    "DELTAS",
+    "arms",
+    "bounded",
+    "claims",
+    "gentler",
+    "never_diverges",
+    "somewhere_diverges",
+    "succeeds",
+    "tuned",
+]
 
 Check = Callable[[Results], tuple[str, str]]
 DELTAS = (0.2, 0.5, 0.8, 1.1, 1.4)
@@ -22,6 +32,38 @@ def arms(rates: tuple[float, ...]) -> tuple[Arm, ...]:
         Arm("projection", {}, rates, ("optimizer.project_spectral_norm", BOUNDS)),
         Arm("clip", {}, rates, ("optimizer.clip_global_norm", (5.0, 10.0, 15.0, 20.0))),
         Arm("sgd", {}, rates),
+    )
+
+
+def claims(variants: Sequence[str], rate: float, measure: str) -> tuple[Claim, ...]:
+    """Return what must hold; at `rate` no run of projection may diverge, and the lower `measure` the better."""
+
+    def claim(name: str, sentence: str, check: Callable[[Sequence[str]], Check]) -> Claim:
+        return Claim(name, sentence, check(variants))
+
+    return (
+        claim("projection bounds", "The spectral norm of the projected block never exceeds 2 - delta.", bounded),
+        claim(
+            "projection never diverges",
+            f"At a rate of {rate:g} no run with projection diverges, at any delta.",
+            lambda names: never_diverges(names, rate),
+        ),
+        claim(
+            "projection succeeds",
+            "There is a rate at which every run with projection finds a solution, at any delta.",
+            succeeds,
+        ),
+        claim("clipping diverges", "At some threshold and rate runs with clipping diverge.", somewhere_diverges),
+        claim(
+            "less constraint is better",
+            f"At its best rate delta = 0.2 has a lower {measure} than delta = 1.4.",
+            gentler,
+        ),
+        claim(
+            "projection beats tuned clipping",
+            "With the rate of both swept, projection is better than clipping.",
+            tuned,
+        ),
     )
 
 
