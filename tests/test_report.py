@@ -98,7 +98,7 @@ def test_the_summary_says_what_was_run(tmp_path):
     )
     assert "Each arm gets 7 learning rates with 2 seeds at each rate, and every run the same budget of 60 steps" in text
     assert "rnnlab compare --cell rnn" in text and "explosion factor 10" in text and "platform Linux" in text
-    assert "Stopped" not in text and "higher at the end than before the first step" in text
+    assert "Stopped" not in text and "both its validation loss and its training loss" in text
 
 
 def test_the_table_has_best_rate_mean_spread_and_share(tmp_path):

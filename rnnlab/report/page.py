@@ -147,9 +147,9 @@ def _notice(results: Results) -> str:
 
 def _what_diverged_means() -> str:
     return (
-        "A run counts as diverged when its loss or its gradient was no longer a finite number, or when its validation "
-        "loss was higher at the end than before the first step. A rate at which any seed diverged cannot be an arm's "
-        "best."
+        "A run counts as diverged when its loss or its gradient was no longer a finite number, or when both its "
+        "validation loss and its training loss (the mean of the last tenth of the steps) were higher at the end than "
+        "at the beginning. A rate at which any seed diverged cannot be an arm's best."
     )
 
 
