@@ -9,7 +9,16 @@ from toy_experiment import ARMS, TOY, config
 
 from rnnlab.experiments.analysis import gather
 from rnnlab.experiments.experiment import Variant
-from rnnlab.experiments.figures import histograms, options, pictures, save_pictures, sensitivity, statistics, traces
+from rnnlab.experiments.figures import (
+    curves,
+    histograms,
+    options,
+    pictures,
+    save_pictures,
+    sensitivity,
+    statistics,
+    traces,
+)
 from rnnlab.experiments.papers import EXPERIMENTS
 from rnnlab.experiments.papers.long_memory import EXPERIMENT as LONG_MEMORY
 from rnnlab.experiments.papers.long_memory import survival
@@ -68,6 +77,24 @@ def test_a_second_grid_has_a_line_a_value(results):
     assert [line.get_ydata()[0] for line in lower.lines] == [0.1, 0.1]
 
 
+def test_curves_are_of_every_seed_at_the_best_points():
+    def learning(run):
+        losses = {"training_loss": [3.0, run.rate], "validation_step": [19], "validation_loss": [None]}
+        losses |= {"validation_loss": [run.rate + run.seed]} if run.arm != "wild" else {}
+        plain = {"step": [9, 19], "gradient_norm_max": [1.0, None]}
+        return record(run, valid=run.rate, valid_loss_constant=1.25, curve=plain | losses)
+
+    found = curves(gather(TOY, [learning(run) for run in TOY.plan()]), TOY.variants[0])
+    assert found["constant"] == 1.25
+    assert {name: len(arm["runs"]) for name, arm in found["arms"].items()} == {"sgd": 2, "clip": 2, "wild": 2}
+    assert found["arms"]["clip"]["title"] == "clip at 0.5, rate 0.1"
+    training, validation = draw.learning_curves(found).axes
+    assert [list(line.get_ydata()) for line in training.lines[:2]] == [[3.0, 0.01]] * 2
+    assert [list(line.get_ydata()) for line in validation.lines[:4]] == [[0.01], [1.01], [0.1], [1.1]]
+    assert np.isnan(validation.lines[4].get_ydata()).all()  # of what is not finite there is no point
+    assert list(validation.lines[-1].get_ydata()) == [1.25, 1.25]
+
+
 def test_traces_are_of_the_best_points_and_of_runs_that_failed(results):
     found = traces(results, TOY.variants[0])
     titles = [(run["title"], run["faint"]) for run in found["runs"]]
@@ -94,6 +121,7 @@ def test_weights_are_those_of_the_last_layer_of_the_best_points(results):
         "output.weight": "output weights",
     }
     assert list(found["arms"]) == ["sgd", "clip"] and found["arms"]["sgd"]["title"] == "sgd, rate 0.01"
+    assert found["arms"]["clip"]["title"] == "clip at 0.5, rate 0.1"
     figure = draw.weight_statistics(found)
     assert len(figure.axes) == 12
     np.testing.assert_allclose(figure.axes[5].lines[0].get_ydata(), [0.3, 0.2, 0.3])
@@ -156,9 +184,10 @@ def test_no_two_arms_of_a_picture_look_alike(name):
 def test_empty_pictures_say_so():
     nothing = Variant("v", config(6), ARMS[:1])
     empty = gather(replace(TOY, variants=(nothing,)), [])
-    assert traces(empty, nothing) is None and statistics(empty, nothing) is None and histograms(empty, nothing) is None
+    assert all(made(empty, nothing) is None for made in (curves, traces, statistics, histograms))
     for make, found in (
         (draw.option_sensitivity, {"metric": "m", "arms": {}}),
+        (draw.learning_curves, {"constant": None, "arms": {}}),
         (draw.traces, {"block": "b", "bound": None, "runs": []}),
         (draw.weight_statistics, {"arrays": {}, "arms": {}}),
         (draw.weight_histograms, {"arrays": {}, "arms": {}}),

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 from rnnlab.experiments.analysis import ArmResult, Interval, Point, Record, Results
 from rnnlab.experiments.experiment import Variant
 
-__all__ = ["Picture", "file_name", "histograms", "options", "pictures", "save_pictures", "sensitivity", "statistics",
-           "traces"]  # fmt: skip
+__all__ = ["Picture", "curves", "file_name", "histograms", "options", "pictures", "save_pictures", "sensitivity",
+           "statistics", "traces"]  # fmt: skip
 
 OF_WEIGHTS = ("sgd", "clip", "wgn", "wgn-decay", "adam")  # arms whose weights are drawn: more lines cannot be read
 COLUMNS = {"weight_ih": "input weights", "weight_hh": "recurrent weights", "output.weight": "output weights"}
@@ -43,6 +43,7 @@ def pictures(results: Results) -> list[Picture]:
     kinds: tuple[tuple[str, str, Any, Any], ...] = (
         ("sensitivity", "Validation against the learning rate", sensitivity, plots.learning_rate_sensitivity),
         ("options", "Validation and success over both grids", options, draw.option_sensitivity),
+        ("curves", "The loss in the course of training, at each arm's best rate", curves, draw.learning_curves),
         ("traces", "Gradient norm and spectrum in the course of training", traces, draw.traces),
         ("weights", "The distribution of weights in the course of training", statistics, draw.weight_statistics),
         ("histograms", "The distribution of weights at the end", histograms, draw.weight_histograms),
@@ -155,6 +156,17 @@ def _valid(point: Point) -> float | None:
 # ------------------------------------------------------------------------------------ over the training
 
 
+def curves(results: Results, variant: Variant) -> dict[str, Any] | None:
+    """Return what `rnnlab.plots.experiments.learning_curves` draws: every seed at each arm's best point; or None."""
+    arms, constant = {}, None
+    for name, arm in _best_few(results.arms[variant.name]).items():
+        runs = [] if arm.best is None else [run for run in arm.best.runs if run["curve"].get("validation_loss")]
+        if arm.best is not None and runs:
+            arms[name] = {"title": _titled(arm, arm.best), "runs": [run["curve"] for run in runs]}
+            constant = runs[0].get("valid_loss_constant")
+    return {"constant": constant, "arms": arms} if arms else None
+
+
 def traces(results: Results, variant: Variant) -> dict[str, Any] | None:
     """Return what `rnnlab.plots.experiments.traces` draws: each arm's best point, and runs that failed; or None."""
     best, failed = [], []
@@ -176,9 +188,8 @@ def _trace(result: ArmResult, point: Point, run: Record, factor: float, faint: b
     key = next((k for k in keys if k.endswith((".n", ".h"))), keys[0] if keys else None)
     if key is None:
         return None
-    option = "" if result.arm.option is None else f" at {point.option:g}"
     return {
-        "title": f"{result.arm.name}{option}, rate {point.rate:g}" + (", failed" if faint else ""),
+        "title": _titled(result, point) + (", failed" if faint else ""),
         "look": result.arm.name,
         "faint": faint,
         "block": key.partition(".")[2].removeprefix("recurrent."),
@@ -201,7 +212,7 @@ def statistics(results: Results, variant: Variant) -> dict[str, Any] | None:
                 kind, _, path = key.partition(".")
                 if kind.startswith("weight_"):
                     found.setdefault(path, {})[kind.removeprefix("weight_")] = values
-            arms[name] = {"title": _titled(results, variant, name), "step": monitor["step"], "statistics": found}
+            arms[name] = {"title": _title_of_best(results, variant, name), "step": monitor["step"], "statistics": found}
     arrays = _arrays([path for arm in arms.values() for path in arm["statistics"]])
     return {"arrays": arrays, "arms": arms} if arms else None
 
@@ -209,7 +220,7 @@ def statistics(results: Results, variant: Variant) -> dict[str, Any] | None:
 def histograms(results: Results, variant: Variant) -> dict[str, Any] | None:
     """Return what `rnnlab.plots.experiments.weight_histograms` draws: the best points' first seeds; or None."""
     arms = {
-        name: {"title": _titled(results, variant, name), "weights": run["weights"]}
+        name: {"title": _title_of_best(results, variant, name), "weights": run["weights"]}
         for name, run in _of_weights(results, variant).items()
         if run.get("weights")
     }
@@ -226,9 +237,14 @@ def _of_weights(results: Results, variant: Variant) -> Mapping[str, Record]:
     return {name: best.runs[0] for name, best in bests.items() if best is not None}
 
 
-def _titled(results: Results, variant: Variant, name: str) -> str:
-    best = results.best(variant.name, name)
-    return f"{name}, rate {best.rate:g}"
+def _title_of_best(results: Results, variant: Variant, name: str) -> str:
+    return _titled(results.arm(variant.name, name), results.best(variant.name, name))
+
+
+def _titled(result: ArmResult, point: Point) -> str:
+    value = f"{point.option:g}" if isinstance(point.option, float) else point.option
+    option = "" if result.arm.option is None else f" at {value}"
+    return f"{result.arm.name}{option}, rate {point.rate:g}"
 
 
 def _arrays(paths: Sequence[str]) -> dict[str, str]:

@@ -29,10 +29,11 @@ from rnnlab.plots.drawing import (
 )
 from rnnlab.plots.series import finite, number, positive
 
-__all__ = ["horizons", "option_sensitivity", "traces", "weight_histograms", "weight_statistics"]
+__all__ = ["horizons", "learning_curves", "option_sensitivity", "traces", "weight_histograms", "weight_statistics"]
 
 STATISTICS = {"mean": "mean", "std": "standard\ndeviation", "skewness": "skewness", "kurtosis": "excess\nkurtosis"}
 RAMP = ("#4B2991", "#A3319F", "#EA4F88", "#FA7876", "#EDA247")  # dark to light: the values of a second grid in order
+STEPS, LOSSES = ("step", "validation_step"), ("training_loss", "validation_loss")  # of training, of validation
 MARKERS = ("o", "s", "^", "D", "v", "P", "*")
 SOLID: Any = "-"
 DASHED: Any = (0, (4, 2))
@@ -157,6 +158,45 @@ def _tame(axes: Axes, values: Sequence[float | None]) -> None:
 
 
 # --------------------------------------------------------------------------------- over the training
+
+
+def learning_curves(found: Mapping[str, Any]) -> Figure:
+    """Draw training and validation loss over the course of training, a line for each run.
+
+    Parameters
+    ----------
+    found : mapping
+        ``constant``: the validation loss of the best answer that does not look at the input, or None; ``arms``:
+        arm -> ``title`` and ``runs`` (a run a seed), dicts of ``step``, ``training_loss``, ``validation_step`` and
+        ``validation_loss``.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    arms, constant = found["arms"], found["constant"]
+    figure = empty_figure(extra=-0.2)
+    panels = figure.subplots(1, 2, sharex=True, sharey=True)
+    looks = dict(zip(arms, _looks(list(arms)), strict=True))
+    known = []
+    for arm, entry in arms.items():
+        alpha = 1.0 if len(entry["runs"]) < 4 else 0.5
+        for run in entry["runs"]:
+            for axes, step, loss in zip(panels, STEPS, LOSSES, strict=True):
+                y = finite([math.nan if v is None else v for v in run[loss]])
+                axes.plot(run[step], y, color=looks[arm].color, linestyle=looks[arm].line, linewidth=1.5, alpha=alpha)
+                known += [v for v in run[loss] if v is not None]
+    _tame(panels[0], known)
+    handles = [_line(looks[arm], entry["title"], marker=False) for arm, entry in arms.items()]
+    if constant is not None:
+        panels[1].axhline(constant, **DOTTED, zorder=1)
+        handles.append(Line2D([], [], **DOTTED, label="the best constant answer"))
+    for axes, words in zip(panels, ("training", "validation"), strict=True):
+        dress(axes, "step", "loss" if words == "training" else "")
+        axes.set_title(words, fontsize=LARGE)
+        axes.locator_params(axis="x", nbins=5)
+    legend(figure, handles)
+    return figure
 
 
 def traces(found: Mapping[str, Any]) -> Figure:
