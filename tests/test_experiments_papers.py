@@ -229,6 +229,22 @@ def test_where_intervals_overlap_a_comparison_is_not_decided():
     assert decided(0.0001) == HOLDS and decided(0.05) == UNDECIDED
 
 
+def test_a_claim_is_decided_on_those_variants_that_were_run_and_says_which():
+    experiment = EXPERIMENTS["wu2024-mnist"]
+
+    def decided(keep):
+        runs = [record(run, test=0.98, higher=True) for run in experiment.plan() if keep(run)]
+        found = next(v for v in verdicts(gather(experiment, runs)) if v.claim.name == "SGD is better for the RNN")
+        return found.verdict, found.why
+
+    arms = ("sgd", "wgn")
+    assert decided(lambda run: run.variant == "rnn-1" and run.arm in arms)[1] == "rnn-1: sgd 0.9800 +- 0.0000, wgn " \
+        "0.9800 +- 0.0000."  # fmt: skip
+    half = decided(lambda run: run.variant == "rnn-1" or (run.variant, run.arm) == ("rnn-2", "wgn"))
+    assert half == (UNDECIDED, "there is no run of sgd on rnn-2.")
+    assert decided(lambda run: run.variant == "lstm-1") == (UNDECIDED, "there is no run on rnn-1 or rnn-2.")
+
+
 def test_the_farther_horizon_is_claimed_to_be_harder():
     claim = ("wu2024-ettm1", "farther is harder")
     assert verdict(*claim, lambda run: {"test": float(run.variant[-2:])}) == HOLDS

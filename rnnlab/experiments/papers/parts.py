@@ -88,10 +88,10 @@ def better(variants: Sequence[str], arm: str, other: str) -> Callable[[Results],
 
 
 def present(results: Results, variants: Sequence[str]) -> list[str]:
-    """Return those of the variants that the experiment has; ``--quick`` may leave some out."""
-    found = [variant for variant in variants if variant in results.arms]
+    """Return those of the variants that have a run, of whichever arm; the report says which have none."""
+    found = [name for name in variants if any(arm.runs for arm in results.arms.get(name, {}).values())]
     if not found:
-        raise Missing(f"none of {', '.join(variants)} is part of this run")
+        raise Missing(f"there is no run on {' or '.join(variants)}")
     return found
 
 
