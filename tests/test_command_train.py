@@ -229,6 +229,20 @@ def test_what_is_held_out_of_labelled_series_is_cut_alike_from_series_and_labels
         np.testing.assert_array_equal(source.lengths, whole.lengths[chosen])
 
 
+def test_labelled_series_are_standardized_by_the_training_part_where_that_is_asked_for(data_root):
+    counts, scaled = (problem_of("ucr:Chinatown", data_root, data=more) for more in ({}, {"standardize": True}))
+    mean, std = counts.train.x.mean(), counts.train.x.std()
+    assert mean > 100 and scaled.train.x.dtype == counts.train.x.dtype
+    for part in ("train", "test"):
+        x, raw = getattr(scaled, part).x, getattr(counts, part).x
+        np.testing.assert_allclose(x, (raw - mean) / std, rtol=1e-4, atol=1e-4)
+    vowels = problem_of("ucr:JapaneseVowels", data_root, data={"standardize": True}).train
+    there = np.arange(len(vowels.x))[:, None] < vowels.lengths
+    assert not vowels.x[~there].any(), "there is nothing beyond the end of a sequence"
+    np.testing.assert_allclose(vowels.x[there].mean(axis=0), 0, atol=1e-5)
+    np.testing.assert_allclose(vowels.x[there].std(axis=0), 1, rtol=1e-5)
+
+
 def test_the_forecast_series_are_standardized_by_the_training_part_alone(data_root):
     problem = problem_of("ettm1", data_root, data={"target": "OT", "horizon": 5, "context": 7})
     np.testing.assert_allclose(problem.train.values.mean(axis=0), 0, atol=1e-9)

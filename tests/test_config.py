@@ -89,7 +89,7 @@ VALUES = {"string": "zzz", "empty": "", "true": True, "negative": -1, "zero": 0,
           "infinity": float("inf"), "list": ["zzz"], "table": {"zzz": 1}}  # fmt: skip
 ACCEPTED = {
     "data.root": ["string"], "data.target": ["string"], "data.valid": ["string"], "data.test": ["string"],
-    "data.valid_share": ["half"],
+    "data.valid_share": ["half"], "data.standardize": ["true"],
     "model.bidirectional": ["true"], "model.bias": ["true"], "model.dropout": ["zero", "half"],
     "model.forget_bias": ["negative", "zero", "half"],
     "optimizer.learning_rate": ["half"], "optimizer.momentum": ["zero", "half"], "optimizer.alpha": ["zero", "half"],

@@ -63,7 +63,7 @@ def choice(options: Any, default: str | None = None, required: bool = False) -> 
                default, required)  # fmt: skip
 
 
-def yes_or_no(default: bool = False) -> Key:
+def yes_or_no(default: bool | None = False) -> Key:
     """Return a key for a boolean."""
     return Key(lambda value: isinstance(value, bool), "true or false", default)
 
@@ -101,6 +101,7 @@ DATA = {
     "vocabulary": whole(2),
     "split": choice(("months", "70/15/15")),
     "measure": choice(("squared", "absolute")),
+    "standardize": yes_or_no(None),
     "valid": text("the path of a token file"),
     "test": text("the path of a token file"),
 }

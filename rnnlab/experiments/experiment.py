@@ -18,7 +18,7 @@ __all__ = ["FAILS", "HOLDS", "UNDECIDED", "Arm", "Claim", "Experiment", "Quick",
 
 # Keys that did not exist when the first runs were put on record: they count only where they are set, so that those
 # runs keep their names.
-ADDED_LATER = (("data", "valid"), ("data", "test"))
+ADDED_LATER = (("data", "valid"), ("data", "test"), ("data", "standardize"))
 Tables = Mapping[str, Mapping[str, Any]]
 HOLDS, FAILS, UNDECIDED = "holds", "fails", "not decided"
 

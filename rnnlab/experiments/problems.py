@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,7 +33,7 @@ __all__ = ["Fixed", "Measure", "Problem", "hold_out", "make_problem", "score"]
 
 HELD_OUT = 20  # batches of a synthetic task to validate on, and to test on
 CHOICES = ("length", "context", "horizon", "target", "batches", "valid_share", "limit", "held_out_limit", "vocabulary",
-           "split", "measure", "valid", "test")  # fmt: skip
+           "split", "measure", "standardize", "valid", "test")  # fmt: skip
 SHARES = (0.7, 0.15, 0.15)  # of a series, as an alternative to months
 
 
@@ -262,8 +262,20 @@ def hold_out(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, n
 
 def _ucr(config: Config) -> Problem:
     found = data.ucr(config.data["name"].removeprefix("ucr:"), config.data["root"])
-    train, test = ((part.x, part.y, _ragged(part)) for part in (found.train, found.test))
+    parts = (found.train, found.test)
+    series = _standardized(parts) if config.data["standardize"] else [part.x for part in parts]
+    train, test = ((x, part.y, _ragged(part)) for x, part in zip(series, parts, strict=True))
     return _classifier(config, train, test, len(found.train.classes))
+
+
+def _standardized(parts: Sequence[Any]) -> list[np.ndarray]:
+    """Return the series scaled alike by the first part's mean and standard deviation; beyond their ends stays 0."""
+    there = [np.arange(len(part.x))[:, None] < part.lengths for part in parts]
+    scaled = data.standardize(*(part.x[steps].astype(float) for part, steps in zip(parts, there, strict=True)))
+    series = [np.zeros_like(part.x) for part in parts]
+    for x, steps, values in zip(series, there, scaled, strict=True):
+        x[steps] = values
+    return series
 
 
 def _ragged(part: Any) -> Any:
@@ -373,7 +385,7 @@ KINDS = {
     "shakespeare": TEXT,
     "tokens": Kind(_tokens, ("length", *LIMITS, "valid", "test"), True, True),
     "ptb": Kind(_ptb, ("length", *LIMITS, "vocabulary"), True, True),
-    "ucr": Kind(_ucr, ("valid_share",)),
+    "ucr": Kind(_ucr, ("valid_share", "standardize")),
     "ettm1": Kind(_ettm1, ("context", "horizon", "target", *LIMITS, "split", "measure")),
     "nottingham": ROLLS,
     "jsb": ROLLS,
