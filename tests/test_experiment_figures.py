@@ -91,6 +91,7 @@ def test_curves_are_of_every_seed_at_the_best_points():
     training, validation = draw.learning_curves(found).axes
     assert [list(line.get_ydata()) for line in training.lines[:2]] == [[3.0, 0.01]] * 2
     assert [list(line.get_ydata()) for line in validation.lines[:4]] == [[0.01], [1.01], [0.1], [1.1]]
+    assert {line.get_marker() for line in training.lines} == {""} and validation.lines[0].get_marker() == "o"
     assert np.isnan(validation.lines[4].get_ydata()).all()  # of what is not finite there is no point
     assert list(validation.lines[-1].get_ydata()) == [1.25, 1.25]
 

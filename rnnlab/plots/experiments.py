@@ -184,7 +184,9 @@ def learning_curves(found: Mapping[str, Any]) -> Figure:
         for run in entry["runs"]:
             for axes, step, loss in zip(panels, STEPS, LOSSES, strict=True):
                 y = finite([math.nan if v is None else v for v in run[loss]])
-                axes.plot(run[step], y, color=looks[arm].color, linestyle=looks[arm].line, linewidth=1.5, alpha=alpha)
+                marker = looks[arm].marker if len(y) == 1 else ""  # there is no line through one point
+                axes.plot(run[step], y, color=looks[arm].color, linestyle=looks[arm].line, linewidth=1.5, alpha=alpha,
+                          marker=marker)  # fmt: skip
                 known += [v for v in run[loss] if v is not None]
     _tame(panels[0], known)
     handles = [_line(looks[arm], entry["title"], marker=False) for arm, entry in arms.items()]
