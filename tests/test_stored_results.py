@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rnnlab.commands import reproduce
-from rnnlab.experiments.adjust import adjusted, read_setting
+from rnnlab.experiments.adjust import adjusted, read_rates, read_setting
 from rnnlab.experiments.analysis import gather
 from rnnlab.experiments.papers import EXPERIMENTS
 
@@ -32,7 +32,8 @@ def test_every_stored_run_is_one_of_the_plan_that_its_report_names(path):
     arguments, experiment = asked(results["command"]), EXPERIMENTS[results["experiment"]]
     experiment = experiment.quickened() if arguments.quick else experiment
     settings = dict(read_setting(given) for given in arguments.set)
-    experiment = adjusted(experiment, settings, seeds=arguments.seeds and range(arguments.seeds))
+    rates, seeds = arguments.rates and read_rates(arguments.rates), arguments.seeds and range(arguments.seeds)
+    experiment = adjusted(experiment, settings, rates, arguments.arm or None, seeds)
     records = records_of(path.parent)
     found = gather(experiment, records)
     assert found.done == results["done_runs"] == len(records) and found.other == 0
