@@ -163,7 +163,7 @@ def curves(results: Results, variant: Variant) -> dict[str, Any] | None:
         runs = [] if arm.best is None else [run for run in arm.best.runs if run["curve"].get("validation_loss")]
         if arm.best is not None and runs:
             arms[name] = {"title": _titled(arm, arm.best), "runs": [run["curve"] for run in runs]}
-            constant = runs[0].get("valid_loss_constant")
+            constant = constant or runs[0].get("valid_loss_constant")  # the same of all; the first runs have it not
     return {"constant": constant, "arms": arms} if arms else None
 
 
