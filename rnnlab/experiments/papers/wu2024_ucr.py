@@ -16,7 +16,7 @@ SETS = (
     *("Coffee", "ECG5000", "ArrowHead", "Beef", "CBF", "Chinatown", "ECG200", "GunPoint", "ItalyPowerDemand"),
     *("SmoothSubspace", "SyntheticControl", "Trace"),
 )
-RAW = "Chinatown"  # counts of hundreds, at which every unit is saturated: the archive scaled the others
+RAW = "Chinatown"  # counts of hundreds, at which every unit is saturated; the other sets are of the order of 1
 FEW = ("Coffee", "ItalyPowerDemand", "SmoothSubspace", "SyntheticControl")  # of --quick
 REPORTED = {  # accuracies of one layer, Table 6
     "Coffee-rnn": {"sgd": 0.964, "wgn": 0.964},
